@@ -1,0 +1,217 @@
+"""YAML -> model, validated: a figure without a source, a misspelt key or a wrong type is an error that names the file and the key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from westward.directories import config_dir, state_dir
+from westward.errors import InputError, NotFound
+from westward.model.site import Accelerator, Catalogue, Figure, Link, Power, Prices, RestDoor, Site
+
+_HERE = Path(__file__).parent
+_REQUIRED: Any = object()
+T = TypeVar("T")
+
+
+class Reader:
+    """One mapping of a YAML file, read key by key: what is missing, of another type or left over is named with its path."""
+
+    def __init__(self, content: object, file: Path, where: str = "") -> None:
+        self._file, self._where = file, where
+        if not isinstance(content, dict):
+            raise self.error("", f"a mapping was expected, not {type(content).__name__}")
+        self._content: dict[str, Any] = {str(key): value for key, value in content.items()}
+        self._seen: set[str] = set()
+
+    def error(self, key: str, problem: str) -> InputError:
+        place = ".".join(part for part in (self._where, key) if part)
+        return InputError(f"{self._file}: {place + ': ' if place else ''}{problem}")
+
+    def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
+        self._seen.add(key)
+        value = self._content.get(key, default)
+        if value is _REQUIRED:
+            raise self.error(key, "is missing")
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, kind) and value is not default:
+            raise self.error(key, f"a {kind.__name__} was expected, not '{value}'")
+        return value  # type: ignore[no-any-return]
+
+    def section(self, key: str, default: Any = _REQUIRED) -> Reader:
+        return Reader(self.take(key, dict, default), self._file, ".".join(part for part in (self._where, key) if part))
+
+    def sections(self) -> Iterable[tuple[str, Reader]]:
+        """Every key with its value as a mapping."""
+        return [(key, self.section(key)) for key in self._content]
+
+    def list_of(self, key: str, default: Any = _REQUIRED) -> list[Reader]:
+        items = self.take(key, list, default)
+        return [Reader(item, self._file, f"{self._where}{'.' if self._where else ''}{key}[{i}]") for i, item in enumerate(items)]
+
+    def done(self) -> None:
+        """Raises InputError where the mapping holds a key that nobody asked for."""
+        left = sorted(set(self._content) - self._seen)
+        if left:
+            raise self.error(left[0], f"is not known here; known: {', '.join(sorted(self._seen))}")
+
+
+def open_yaml(file: Path) -> Reader:
+    """A YAML file with a mapping at its top.
+
+    Raises:
+        InputError: it cannot be read, is not YAML, or holds something else.
+    """
+    try:
+        return Reader(yaml.safe_load(file.read_text()), file)
+    except OSError as error:
+        raise InputError(f"cannot read '{file}': {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"'{file}' is not YAML: {error}") from error
+
+
+def load_catalogue() -> Catalogue:
+    """All that is known here of sites and chips.
+
+    Raises:
+        InputError: a description is wrong.
+        NotFound: there is no site at all.
+    """
+    files = site_files()
+    sites = load_sites(files)
+    return Catalogue(sites, load_accelerators(), _currency(sites), _digest(files))
+
+
+def load_accelerators(file: Path = _HERE / "accelerators.yaml") -> dict[str, Accelerator]:
+    """The chips by name: where a peak figure comes from."""
+    return {name: _accelerator(name, chip) for name, chip in open_yaml(file).sections()}
+
+
+def _accelerator(name: str, chip: Reader) -> Accelerator:
+    peaks = chip.section("peak_flops")
+    value = Accelerator(
+        name=name,
+        vendor=chip.take("vendor", str),
+        peak_flops={precision: peaks.take(precision, float) for precision in peaks._content},
+        mem_bytes=chip.take("mem_bytes", float),
+        power_w=chip.take("power_w", float),
+        source=chip.take("source", str),
+        as_of=chip.take("as_of", str),
+    )
+    chip.done()
+    return value
+
+
+def site_files() -> list[Path]:
+    """The site descriptions of this user: those written by hand, and those of the labs that are up."""
+    return sorted([*(config_dir() / "sites").glob("*.yaml"), *(state_dir() / "labs").glob("*/sites/*.yaml")])
+
+
+def load_sites(files: Iterable[Path]) -> dict[str, Site]:
+    """Every site by name.
+
+    Raises:
+        InputError: a file is wrong, or two files describe a site of the same name.
+        NotFound: there is no site at all.
+    """
+    sites: dict[str, Site] = {}
+    for file in files:
+        site = load_site(file)
+        if site.name in sites:
+            raise InputError(f"{file}: a site named '{site.name}' is already described in another file")
+        sites[site.name] = site
+    if not sites:
+        raise NotFound("no site is known", "bring up the lab with 'westward lab up east-west', or write one to " + str(config_dir() / "sites"))
+    return sites
+
+
+def load_site(file: Path) -> Site:
+    """One site from one file."""
+    top = open_yaml(file)
+    access = top.section("access")
+    site = Site(
+        name=top.take("name", str),
+        cluster=top.take("cluster", str),
+        region=top.take("region", str),
+        place=top.take("place", str),
+        doors=tuple(_door(door) for door in access.list_of("doors")),
+        files={there: Path(here) for there, here in access.take("files", dict, {}).items()},
+        root=top.take("root", str),
+        prices=_prices(top.section("prices")),
+        power=_power(top.section("power")),
+        links={region: _link(link) for region, link in top.section("links", {}).sections()},
+        account=top.take("account", str, None),
+        qos=top.take("qos", str, None),
+        mpi=top.take("mpi", str, None),
+        environment={str(key): str(value) for key, value in top.take("environment", dict, {}).items()},
+    )
+    access.done()
+    top.done()
+    return site
+
+
+def _door(door: Reader) -> RestDoor:
+    kind = door.take("door", str)
+    if kind != "rest":
+        raise door.error("door", f"'{kind}' is not a way to a cluster; known: rest")
+    value = RestDoor(door.take("url", str), door.take("user", str), Path(door.take("token_file", str)))
+    door.done()
+    return value
+
+
+def _prices(prices: Reader) -> Prices:
+    value = Prices(
+        currency=prices.take("currency", str),
+        accelerator_hour={chip: _figure(figure) for chip, figure in prices.section("accelerator_hour", {}).sections()},
+        cpu_hour=_figure(prices.section("cpu_hour")),
+    )
+    prices.done()
+    return value
+
+
+def _power(power: Reader) -> Power:
+    value = Power(**{name: _figure(power.section(name)) for name in ("pue", "price_per_kwh", "carbon_kg_per_kwh", "cpu_w")})
+    power.done()
+    if value.pue.value < 1:
+        raise power.error("pue", f"{value.pue.value:g} is below 1, which no facility can reach")
+    return value
+
+
+def _link(link: Reader) -> Link:
+    value = Link(rtt_ms=_figure(link.section("rtt_ms")))
+    link.done()
+    return value
+
+
+def _figure(figure: Reader) -> Figure:
+    value = Figure(
+        value=figure.take("value", float),
+        source=figure.take("source", str),
+        as_of=figure.take("as_of", str),
+        estimated=figure.take("estimated", bool),
+    )
+    figure.done()
+    if value.value < 0:
+        raise figure.error("value", "is negative")
+    return value
+
+
+def _currency(sites: Mapping[str, Site]) -> str:
+    """The one currency of all sites. Raises InputError where they charge in different ones, which nothing here converts."""
+    currencies = {site.prices.currency for site in sites.values()}
+    if len(currencies) != 1:
+        raise InputError(f"the sites charge in {', '.join(sorted(currencies))}; give all prices in one currency")
+    return currencies.pop()
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """12 hex digits of the SHA-256 over the site descriptions."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.read_bytes())
+    return total.hexdigest()[:12]

@@ -1,0 +1,100 @@
+"""`westward plan`, `submit` and `templates`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.syntax import Syntax
+from rich.text import Text
+
+from westward.catalogue.load import load_catalogue
+from westward.cli import show
+from westward.cli.watch import finish, watch_to_end
+from westward.federation.router import chosen_offer, route
+from westward.federation.snapshot import take_snapshot
+from westward.jobs.lifecycle import Jobs
+from westward.jobs.template import Composed, compose_job
+from westward.jobs.template import templates as all_templates
+from westward.model.decision import Decision
+from westward.model.job import KEY_LENGTH
+from westward.model.site import Catalogue
+from westward.slurm.script import render
+from westward.store.ledger import Job, Ledger
+
+TemplateName = Annotated[str, typer.Argument(help="A job template; 'westward templates' lists them.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, in Hydra's grammar.", metavar="[KEY=VALUE]...")]
+SiteOption = Annotated[str | None, typer.Option("--site", help="Run here, whatever the policy prefers.")]
+
+
+def templates(as_json: show.AsJson = False) -> None:
+    """List the job templates with their parameters."""
+    found = all_templates()
+    if as_json:
+        show.print_json([asdict(template) for template in found])
+        return
+    listed = show.table("", "template", "what it does", "its own parameters")
+    for template in found:
+        listed.add_row(template.name, template.description, " ".join(f"{key}={value}" for key, value in template.parameters.items()))
+    show.out.print(listed)
+    show.out.print(
+        "All take: nodes ntasks_per_node cpus_per_task mem accelerators walltime name env account qos policy region\n"
+        "Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest"
+    )
+
+
+def plan(template: TemplateName, overrides: Overrides = None, site: SiteOption = None, as_json: show.AsJson = False) -> None:
+    """Show what submit would do, and do nothing: the offers of all sites with their costs, and the script."""
+    catalogue = load_catalogue()
+    composed, decision = _decide(template, overrides or [], site, catalogue)
+    if as_json:
+        show.print_json(asdict(decision))
+    else:
+        show.out.print(show.decision_table(decision, composed.spec.name))
+    offer = chosen_offer(decision, site)
+    if not as_json:
+        script = render(composed.spec, offer, catalogue.sites[offer.site], "k" * KEY_LENGTH).script
+        show.out.print(Text(f"script for {offer.site} ({'k' * KEY_LENGTH} stands for the key that submit makes)", style="bold"))
+        show.out.print(Syntax(script, "bash", background_color="default", word_wrap=True) if show.out.is_terminal else Text(script), soft_wrap=True)
+
+
+def submit(
+    template: TemplateName,
+    overrides: Overrides = None,
+    site: SiteOption = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")] = False,
+    as_json: show.AsJson = False,
+) -> None:
+    """Submit a job at the site that the policy chooses, watch it, and fetch its results.
+
+    Ctrl-C ends the watching, never the job.
+    """
+    catalogue = load_catalogue()
+    composed, decision = _decide(template, overrides or [], site, catalogue)
+    chosen_offer(decision, site)
+    with Jobs(Ledger(), catalogue.sites) as running:
+        show.tell_undecided(running.settle())
+        job = running.submit(composed.spec, decision)
+        if not as_json:
+            _tell_submitted(job, decision)
+        if not detach:
+            job = watch_to_end(running, job, live=not as_json)
+    if not detach:
+        finish(job, catalogue, as_json)
+    elif as_json:
+        show.print_json(show.job_facts(job))
+
+
+def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:
+    composed = compose_job(template, overrides)
+    snapshot = take_snapshot(catalogue.sites)
+    return composed, route(composed.spec, composed.policy, composed.region, catalogue, snapshot, datetime.now(UTC), site)
+
+
+def _tell_submitted(job: Job, decision: Decision) -> None:
+    name = escape(show.printable(job.name))
+    place = f"{job.site}/{job.submission.partition}"
+    show.out.print(f"[bold]{name}[/] is job [bold]{job.key}[/] at [bold]{place}[/], Slurm id {job.job_id} ({escape(show.reason(decision))})")

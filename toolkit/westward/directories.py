@@ -1,0 +1,68 @@
+"""Where Westward keeps things for this user: the XDG base directories, or what WESTWARD_STATE_DIR says.
+
+Everything with a secret in it lives under the state directory, which only its owner may enter.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from westward.errors import StorageError
+
+
+def state_dir() -> Path:
+    """The ledger, the labs and collected results. Made on first use with mode 700.
+
+    Raises:
+        StorageError: it cannot be made or entered.
+    """
+    chosen = os.environ.get("WESTWARD_STATE_DIR")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return private_dir(Path(chosen) if chosen else Path(base) / "westward")
+
+
+def config_dir() -> Path:
+    """What the user writes: `sites/*.yaml`. Not made until somebody writes there."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "westward"
+
+
+def cache_dir() -> Path:
+    """What can be made again: the tree of Python packages that the labs' nodes mount. World-readable, no secrets."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "westward"
+
+
+def private_dir(path: Path) -> Path:
+    """`path`, made where missing, with mode 700 for the part that is new.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the directory '{path}': {error.strerror}", "set WESTWARD_STATE_DIR to a directory of yours"
+        ) from error
+    return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read (mode 600), whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StorageError(f"cannot write '{path}': {error.strerror}") from error

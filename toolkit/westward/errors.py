@@ -1,0 +1,88 @@
+"""One tree of errors. Each knows the exit code a command ends with and whether trying again can help.
+
+The command line prints `str(error)` and, where there is one, the next step; `cli.main` is the only place that catches these.
+"""
+
+from __future__ import annotations
+
+
+class WestwardError(Exception):
+    """Something a user has to know about. The message names the place and what is wrong there.
+
+    Attributes:
+        next_step: what the user can do about it, as a command or a sentence; empty where there is nothing to say.
+        exit_code: what the process exits with (0 done, 1 the job failed, 2 bad input, 3 no site fits, 4 unreachable, 5 unsafe).
+        transient: True where the same call may succeed later without a change.
+    """
+
+    exit_code = 1
+    transient = False
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.next_step = next_step
+
+
+class JobFailed(WestwardError):
+    """The job ended in another state than COMPLETED, or left no result."""
+
+    exit_code = 1
+
+
+class InputError(WestwardError):
+    """A command, a template or a file says something that cannot be meant."""
+
+    exit_code = 2
+
+
+class QuantityError(InputError):
+    """A text is not a quantity of the expected kind.
+
+    Attributes:
+        part: the piece that could not be read.
+    """
+
+    def __init__(self, message: str, part: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+class NotFound(InputError):
+    """A job, site, lab or template of that name does not exist here."""
+
+
+class NoSiteFits(WestwardError):
+    """Every site was rejected; the decision holds the reason for each."""
+
+    exit_code = 3
+
+
+class Unreachable(WestwardError):
+    """A site, a service or the container engine did not answer, or answered that it cannot now."""
+
+    exit_code = 4
+    transient = True
+
+
+class AccessRefused(Unreachable):
+    """A site answered, and refused who we are: a wrong user, or a token that is expired or not its own."""
+
+    transient = False
+
+
+class SiteRefused(WestwardError):
+    """A cluster understood the request and refuses it: a limit, an unknown partition, a bad field."""
+
+    exit_code = 2
+
+
+class StorageError(WestwardError):
+    """A file or the ledger cannot be read or written: a full disk, missing permission, a damaged file."""
+
+    exit_code = 4
+
+
+class Unsafe(WestwardError):
+    """The command would destroy or disturb something and was not told to."""
+
+    exit_code = 5

@@ -1,0 +1,141 @@
+"""Where a site is chosen: JobSpec x sites -> Decision, with the cost of every offer term by term. Pure: asks nobody, and no clock.
+
+The choice is deterministic: least weighted cost, then earliest start, then the site's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from westward.errors import NoSiteFits, NotFound
+from westward.federation.predict import Fit, fits
+from westward.federation.snapshot import Snapshot
+from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price
+from westward.model.decision import TERMS, Cost, Decision, Offer, Policy, Rejection
+from westward.model.job import JobSpec
+from westward.model.site import Catalogue, Site
+
+
+def route(
+    spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, snapshot: Snapshot, now: datetime, only_site: str | None = None
+) -> Decision:
+    """Rank every site that can run the job; `only_site` overrides the ranking, never the feasibility.
+
+    Raises:
+        NotFound: `only_site` is not in the catalogue.
+    """
+    if only_site is not None and only_site not in catalogue.sites:
+        raise NotFound(f"there is no site '{only_site}'", f"known: {', '.join(sorted(catalogue.sites))}")
+    found: list[tuple[Site, Fit]] = []
+    rejections: list[Rejection] = []
+    for name, site in sorted(catalogue.sites.items()):
+        answer = _candidates(spec, site, catalogue, snapshot)
+        if isinstance(answer, str):
+            rejections.append(Rejection(name, answer))
+        else:
+            found.extend((site, fit) for fit in answer)
+    offers = _one_per_site(_price(spec, policy, region, catalogue, found))
+    chosen = next((offer for offer in offers if only_site in (None, offer.site)), None)
+    return Decision(
+        chosen=chosen,
+        offers=tuple(offers),
+        rejections=tuple(rejections),
+        policy=policy.name,
+        currency=catalogue.currency,
+        region=region,
+        overridden=only_site is not None,
+        snapshot_age_s=snapshot.age_s(now),
+        catalogue_digest=catalogue.digest,
+        decided_at=now,
+    )
+
+
+def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
+    """The offer that was chosen.
+
+    Raises:
+        NoSiteFits: none was; the message holds the reason for every site in question.
+    """
+    if decision.chosen is None:
+        asked = [rejection for rejection in decision.rejections if only_site in (None, rejection.site)]
+        reasons = "\n".join(f"  {rejection.site}: {rejection.reason}" for rejection in asked)
+        raise NoSiteFits(f"no site can run this job:\n{reasons}" if only_site is None else f"site '{only_site}' cannot run this job:\n{reasons}")
+    return decision.chosen
+
+
+def _candidates(spec: JobSpec, site: Site, catalogue: Catalogue, snapshot: Snapshot) -> list[Fit] | str:
+    """The fits at one site, or why there are none."""
+    if site.name in snapshot.silent:
+        return snapshot.silent[site.name]
+    good, reasons = fits(spec.resources, snapshot.clusters[site.name])
+    if not good:
+        return "; ".join(reasons) or "it has no partition"
+    priced = [fit for fit in good if fit.chip is None or (fit.chip in site.prices.accelerator_hour and fit.chip in catalogue.accelerators)]
+    if not priced:
+        return f"no price or no power figure is known for its accelerators ({', '.join(sorted({str(fit.chip) for fit in good}))})"
+    reachable = [fit for fit in priced if fit.start_in_s != float("inf")]
+    return reachable or "its nodes are taken, and no end of the jobs on them is known"
+
+
+def _price(spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]) -> list[Offer]:
+    """Offers in the order of `found`; one job, so the job axis of the arrays has length one."""
+    if not found:
+        return []
+    demand, rates = _arrays(spec, policy, catalogue, found)
+    weights = np.array([policy.weights.get(term, 0.0) for term in TERMS])
+    costs = (price(demand, rates) * weights)[0]
+    energy = energy_kwh(demand, rates)[0]
+    carbon = energy * rates.carbon_kg_per_kwh
+    return [
+        Offer(
+            site=site.name,
+            partition=fit.partition,
+            chip=fit.chip,
+            start_in_s=fit.start_in_s,
+            energy_kwh=float(energy[i]),
+            carbon_kg=float(carbon[i]),
+            rtt_ms=site.links[region].rtt_ms.value if region in site.links else None,
+            cost=Cost(*(float(term) for term in costs[i])),
+        )
+        for i, (site, fit) in enumerate(found)
+    ]
+
+
+def _arrays(spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]) -> tuple[Demand, Rates]:
+    resources = spec.resources
+    hours = resources.walltime_s / 3600
+
+    def column(values: list[float]) -> Array:
+        return np.array(values, dtype=np.float64)
+
+    sites = [site for site, _ in found]
+    row = np.ones((1, len(found)))
+    demand = Demand(
+        accelerator_hours=row * resources.accelerator_count * hours,
+        accelerator_w=row * column([catalogue.accelerators[fit.chip].power_w if fit.chip else 0.0 for _, fit in found]),
+        cpu_hours=row * resources.nodes * resources.cpus_per_node * hours,
+        wait_hours=row * column([fit.start_in_s / 3600 for _, fit in found]),
+    )
+    rates = Rates(
+        accelerator_hour=row * column([site.prices.accelerator_hour[fit.chip].value if fit.chip else 0.0 for site, fit in found]),
+        cpu_hour=column([site.prices.cpu_hour.value for site in sites]),
+        cpu_w=column([site.power.cpu_w.value for site in sites]),
+        pue=column([site.power.pue.value for site in sites]),
+        price_per_kwh=column([site.power.price_per_kwh.value for site in sites]),
+        carbon_kg_per_kwh=column([site.power.carbon_kg_per_kwh.value for site in sites]),
+        carbon_price=policy.carbon_price_per_kg,
+        waiting_price=policy.waiting_price_per_h,
+    )
+    return demand, rates
+
+
+def _one_per_site(offers: Sequence[Offer]) -> list[Offer]:
+    """The best partition of each site, best site first; among equals the one that `fits` names first."""
+    ranked = sorted(offers, key=lambda offer: (offer.cost.total, offer.start_in_s, offer.site))
+    first: dict[str, Offer] = {}
+    for offer in ranked:
+        first.setdefault(offer.site, offer)
+    return list(first.values())

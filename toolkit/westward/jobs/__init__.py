@@ -1,0 +1,1 @@
+"""One job's life: from a template to a result."""

@@ -1,0 +1,86 @@
+"""What a job left behind: its outputs and its log, fetched from the site. A missing file is never a success."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from westward.directories import private_dir, state_dir
+from westward.errors import StorageError, Unreachable
+from westward.model.job import JobState
+from westward.model.result import JobResult
+from westward.model.site import Site
+from westward.slurm.files import MountedFiles
+from westward.store.ledger import Job
+
+RECORD = "result.json"
+# a shared file system may show a file of another host this much later (NFS caches attributes for 3 s and more)
+VISIBLE_WITHIN_S = 5.0
+
+
+def results_dir(key: str) -> Path:
+    """Where a job's outputs are kept on this host."""
+    return state_dir() / "results" / key
+
+
+def collect(job: Job, site: Site) -> JobResult:
+    """Fetch what the job promised, once: what is already here is not asked for again.
+
+    Raises:
+        StorageError: nothing can be written here.
+    """
+    files: dict[str, Path] = {}
+    problem = "" if job.state is JobState.COMPLETED else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
+    deadline = time.monotonic() + (VISIBLE_WITHIN_S if not problem else 0.0)
+    for name in job.outputs:
+        try:
+            files[name] = _fetch(job, site, name, deadline)
+        except FileNotFoundError:
+            problem = problem or f"it ended {job.state} but left no {name}"
+        except (Unreachable, StorageError) as error:
+            problem = problem or f"{name} could not be fetched: {error}"
+    record, wrong = _read_record(files.get(RECORD))
+    return JobResult(job.key, job.state, record, files, problem or wrong)
+
+
+def open_log(job: Job, site: Site) -> IO[bytes]:
+    """The job's output so far (stdout and stderr of its batch script).
+
+    Raises:
+        FileNotFoundError: it has not started to write.
+        Unreachable: the site's files cannot be read here.
+    """
+    return MountedFiles(site.name, site.files).open(job.submission.stdout)
+
+
+def _fetch(job: Job, site: Site, name: str, deadline: float) -> Path:
+    target = private_dir(results_dir(job.key)) / Path(name).name
+    while not target.exists():
+        try:
+            MountedFiles(site.name, site.files).fetch(f"{job.submission.directory}/{name}", target)
+        except FileNotFoundError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+    return target
+
+
+def _read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
+    """The parsed record and what is wrong with it, if anything: not JSON, or a benchmark that says it failed."""
+    if file is None:
+        return None, ""
+    try:
+        record = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        return None, f"{file.name} cannot be read: {error}"
+    if not isinstance(record, dict):
+        return None, f"{file.name} holds no record"
+    failed = record.get("status") != "ok"
+    return record, str(record.get("message") or "the benchmark says that it failed") if failed else ""
+
+
+def _exit(job: Job) -> str:
+    return f" with exit code {job.exit_code}" if job.exit_code else ""

@@ -1,0 +1,31 @@
+"""What is left of a job when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from westward.model.job import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """A job's end: its final state, and its outputs as they were fetched.
+
+    Attributes:
+        record: the parsed result.json, where the job promised one; None where there is none.
+        files: outputs by name, where they lie on this host.
+        problem: why this is not a success; empty for a success. A missing output is never a success.
+    """
+
+    key: str
+    state: JobState
+    record: Mapping[str, Any] | None
+    files: Mapping[str, Path]
+    problem: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.state is JobState.COMPLETED and not self.problem
