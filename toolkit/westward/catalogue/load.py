@@ -41,7 +41,7 @@ class Reader:
             value = float(value)
         if not isinstance(value, kind) and value is not default:
             raise self.error(key, f"a {kind.__name__} was expected, not '{value}'")
-        return value  # type: ignore[no-any-return]
+        return value
 
     def section(self, key: str, default: Any = _REQUIRED) -> Reader:
         return Reader(self.take(key, dict, default), self._file, ".".join(part for part in (self._where, key) if part))
@@ -52,7 +52,10 @@ class Reader:
 
     def list_of(self, key: str, default: Any = _REQUIRED) -> list[Reader]:
         items = self.take(key, list, default)
-        return [Reader(item, self._file, f"{self._where}{'.' if self._where else ''}{key}[{i}]") for i, item in enumerate(items)]
+        return [
+            Reader(item, self._file, f"{self._where}{'.' if self._where else ''}{key}[{i}]")
+            for i, item in enumerate(items)
+        ]
 
     def done(self) -> None:
         """Raises InputError where the mapping holds a key that nobody asked for."""
@@ -126,7 +129,10 @@ def load_sites(files: Iterable[Path]) -> dict[str, Site]:
             raise InputError(f"{file}: a site named '{site.name}' is already described in another file")
         sites[site.name] = site
     if not sites:
-        raise NotFound("no site is known", "bring up the lab with 'westward lab up east-west', or write one to " + str(config_dir() / "sites"))
+        raise NotFound(
+            "no site is known",
+            "bring up the lab with 'westward lab up east-west', or write one to " + str(config_dir() / "sites"),
+        )
     return sites
 
 
@@ -175,7 +181,9 @@ def _prices(prices: Reader) -> Prices:
 
 
 def _power(power: Reader) -> Power:
-    value = Power(**{name: _figure(power.section(name)) for name in ("pue", "price_per_kwh", "carbon_kg_per_kwh", "cpu_w")})
+    value = Power(
+        **{name: _figure(power.section(name)) for name in ("pue", "price_per_kwh", "carbon_kg_per_kwh", "cpu_w")}
+    )
     power.done()
     if value.pue.value < 1:
         raise power.error("pue", f"{value.pue.value:g} is below 1, which no facility can reach")

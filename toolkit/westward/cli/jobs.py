@@ -17,11 +17,14 @@ from westward.jobs.lifecycle import Jobs
 from westward.model.site import Site
 from westward.store.ledger import OPEN, Job, Ledger, Phase
 
-JobName = Annotated[str, typer.Argument(help="A job's key, the beginning of it, or its name at the cluster.", metavar="JOB")]
+JobName = Annotated[
+    str, typer.Argument(help="A job's key, the beginning of it, or its name at the cluster.", metavar="JOB")
+]
 
 
 def jobs(
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Also jobs that ended before the last 20.")] = False, as_json: show.AsJson = False
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Also jobs that ended before the last 20.")] = False,
+    as_json: show.AsJson = False,
 ) -> None:
     """List the jobs, newest first, as their sites see them now."""
     ledger = Ledger()
@@ -60,7 +63,10 @@ def results(name: JobName, as_json: show.AsJson = False) -> None:
         show.tell_undecided(running.settle())
         job = running.refresh([ledger.find(name)])[0]
     if job.phase in OPEN:
-        raise InputError(f"job {job.key} has not ended: it is {show.state_text(job).plain}", f"follow it with 'westward watch {job.key}'")
+        raise InputError(
+            f"job {job.key} has not ended: it is {show.state_text(job).plain}",
+            f"follow it with 'westward watch {job.key}'",
+        )
     finish(job, catalogue, as_json)
 
 
@@ -90,5 +96,8 @@ def cancel(name: JobName) -> None:
 def _site_of(job: Job) -> Site:
     sites = load_catalogue().sites
     if job.site not in sites:
-        raise NotFound(f"site '{job.site}' of job {job.key} is no longer described here", "put its description back, or bring its lab up again")
+        raise NotFound(
+            f"site '{job.site}' of job {job.key} is no longer described here",
+            "put its description back, or bring its lab up again",
+        )
     return sites[job.site]

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -33,7 +32,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 out = Console(highlight=False, soft_wrap=False, width=_width())
 err = Console(stderr=True, highlight=False, width=_width())
 
-_STYLES = {JobState.COMPLETED: "green", JobState.RUNNING: "cyan", JobState.PENDING: "yellow", JobState.UNKNOWN: "magenta"}
+_STYLES = {
+    JobState.COMPLETED: "green",
+    JobState.RUNNING: "cyan",
+    JobState.PENDING: "yellow",
+    JobState.UNKNOWN: "magenta",
+}
 
 
 def say_error(error: WestwardError) -> None:
@@ -58,13 +62,25 @@ def decision_table(decision: Decision, job: str) -> Table:
     terms = [term for term in TERMS if any(getattr(offer.cost, term) for offer in decision.offers)]
     columns = ["site", "partition", "chip", "start", "rtt", "energy", "CO2e", *terms, "total", "verdict"]
     made = table(
-        f"{job}: offers by policy '{decision.policy}', costs in {decision.currency} for the whole time limit", *columns, numbers=columns[3:-1]
+        f"{job}: offers by policy '{decision.policy}', costs in {decision.currency} for the whole time limit",
+        *columns,
+        numbers=columns[3:-1],
     )
     for offer in decision.offers:
         chosen = offer is decision.chosen
         verdict = _verdict(offer, decision)
-        cells = [offer.site, offer.partition, offer.chip or "-", _start(offer.start_in_s), f"{offer.rtt_ms:g} ms" if offer.rtt_ms is not None else "?"]
-        cells += [f"{offer.energy_kwh:.3f} kWh", f"{offer.carbon_kg:.3f} kg", *(f"{getattr(offer.cost, term):.3f}" for term in terms)]
+        cells = [
+            offer.site,
+            offer.partition,
+            offer.chip or "-",
+            _start(offer.start_in_s),
+            f"{offer.rtt_ms:g} ms" if offer.rtt_ms is not None else "?",
+        ]
+        cells += [
+            f"{offer.energy_kwh:.3f} kWh",
+            f"{offer.carbon_kg:.3f} kg",
+            *(f"{getattr(offer.cost, term):.3f}" for term in terms),
+        ]
         made.add_row(*map(escape, cells), f"{offer.cost.total:.3f}", verdict, style="bold green" if chosen else "")
     for rejection in decision.rejections:
         made.add_row(escape(rejection.site), *["-"] * (len(columns) - 2), Text(f"out: {rejection.reason}", style="red"))
@@ -97,13 +113,15 @@ def reason(decision: Decision) -> str:
     others = [offer for offer in decision.offers if offer is not decision.chosen]
     if decision.chosen is None or not others:
         return "the only site that fits"
-    return f"{decision.policy}: {decision.chosen.cost.total:.3f} {decision.currency}, {others[0].site} {others[0].cost.total:.3f}"
+    return f"{decision.policy}: {decision.chosen.cost.total:.4g} {decision.currency}, {others[0].site} {others[0].cost.total:.4g}"
 
 
 def tell_undecided(undecided: Sequence[tuple[Job, WestwardError]]) -> None:
     """Submissions that could not be settled now; they stay in the ledger."""
     for job, error in undecided:
-        err.print(Text.assemble(("in doubt: ", "magenta"), f"{job.key} ({printable(job.name)}): {error}"), soft_wrap=True)
+        err.print(
+            Text.assemble(("in doubt: ", "magenta"), f"{job.key} ({printable(job.name)}): {error}"), soft_wrap=True
+        )
 
 
 def job_facts(job: Job) -> dict[str, Any]:
@@ -131,7 +149,13 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
     made = table("", "job", "name", "site", "slurm id", "state", "since", "reason", numbers=("slurm id",))
     for job in jobs:
         made.add_row(
-            job.key, escape(printable(job.name)), job.site, str(job.job_id or "-"), state_text(job), _since(job), escape(printable(job.reason))
+            job.key,
+            escape(printable(job.name)),
+            job.site,
+            str(job.job_id or "-"),
+            state_text(job),
+            _since(job),
+            escape(printable(job.reason)),
         )
     return made
 
@@ -160,7 +184,11 @@ def record_table(title: str, record: Mapping[str, Any]) -> Table:
     """A benchmark's rows under the columns that its own record names."""
     columns = [(str(column["name"]), str(column.get("unit") or "")) for column in record["columns"]]
     heads = [f"{name} ({unit})" if unit else name for name, unit in columns]
-    numeric = [head for head, (name, _) in zip(heads, columns, strict=True) if all(isinstance(row.get(name), int | float) for row in record["rows"])]
+    numeric = [
+        head
+        for head, (name, _) in zip(heads, columns, strict=True)
+        if all(isinstance(row.get(name), int | float) for row in record["rows"])
+    ]
     made = table(title, *heads, numbers=numeric)
     for row in record["rows"]:
         made.add_row(*(escape(_cell(row.get(name))) for name, _ in columns))

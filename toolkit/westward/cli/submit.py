@@ -38,7 +38,11 @@ def templates(as_json: show.AsJson = False) -> None:
         return
     listed = show.table("", "template", "what it does", "its own parameters")
     for template in found:
-        listed.add_row(template.name, template.description, " ".join(f"{key}={value}" for key, value in template.parameters.items()))
+        listed.add_row(
+            template.name,
+            template.description,
+            " ".join(f"{key}={value}" for key, value in template.parameters.items()),
+        )
     show.out.print(listed)
     show.out.print(
         "All take: nodes ntasks_per_node cpus_per_task mem accelerators walltime name env account qos policy region\n"
@@ -46,7 +50,9 @@ def templates(as_json: show.AsJson = False) -> None:
     )
 
 
-def plan(template: TemplateName, overrides: Overrides = None, site: SiteOption = None, as_json: show.AsJson = False) -> None:
+def plan(
+    template: TemplateName, overrides: Overrides = None, site: SiteOption = None, as_json: show.AsJson = False
+) -> None:
     """Show what submit would do, and do nothing: the offers of all sites with their costs, and the script."""
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
@@ -57,15 +63,24 @@ def plan(template: TemplateName, overrides: Overrides = None, site: SiteOption =
     offer = chosen_offer(decision, site)
     if not as_json:
         script = render(composed.spec, offer, catalogue.sites[offer.site], "k" * KEY_LENGTH).script
-        show.out.print(Text(f"script for {offer.site} ({'k' * KEY_LENGTH} stands for the key that submit makes)", style="bold"))
-        show.out.print(Syntax(script, "bash", background_color="default", word_wrap=True) if show.out.is_terminal else Text(script), soft_wrap=True)
+        show.out.print(
+            Text(f"script for {offer.site} ({'k' * KEY_LENGTH} stands for the key that submit makes)", style="bold")
+        )
+        show.out.print(
+            Syntax(script, "bash", background_color="default", word_wrap=True)
+            if show.out.is_terminal
+            else Text(script),
+            soft_wrap=True,
+        )
 
 
 def submit(
     template: TemplateName,
     overrides: Overrides = None,
     site: SiteOption = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")
+    ] = False,
     as_json: show.AsJson = False,
 ) -> None:
     """Submit a job at the site that the policy chooses, watch it, and fetch its results.
@@ -91,10 +106,14 @@ def submit(
 def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:
     composed = compose_job(template, overrides)
     snapshot = take_snapshot(catalogue.sites)
-    return composed, route(composed.spec, composed.policy, composed.region, catalogue, snapshot, datetime.now(UTC), site)
+    return composed, route(
+        composed.spec, composed.policy, composed.region, catalogue, snapshot, datetime.now(UTC), site
+    )
 
 
 def _tell_submitted(job: Job, decision: Decision) -> None:
     name = escape(show.printable(job.name))
     place = f"{job.site}/{job.submission.partition}"
-    show.out.print(f"[bold]{name}[/] is job [bold]{job.key}[/] at [bold]{place}[/], Slurm id {job.job_id} ({escape(show.reason(decision))})")
+    show.out.print(
+        f"[bold]{name}[/] is job [bold]{job.key}[/] at [bold]{place}[/], Slurm id {job.job_id} ({escape(show.reason(decision))})"
+    )

@@ -63,7 +63,9 @@ def finish(job: Job, catalogue: Catalogue, as_json: bool) -> None:
     else:
         _show(job, result)
     if not result.ok:
-        raise JobFailed(f"job {job.key} at {job.site}: {result.problem}", f"read its output with 'westward logs {job.key}'")
+        raise JobFailed(
+            f"job {job.key} at {job.site}: {result.problem}", f"read its output with 'westward logs {job.key}'"
+        )
 
 
 def _line(job: Job) -> Text:

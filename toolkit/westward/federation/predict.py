@@ -21,10 +21,10 @@ class Fit:
 
 
 def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[str]]:
-    """Every partition that can run the job, the cluster's default first, and for each other one why it cannot."""
+    """Every partition that can run the job, in the cluster's own order, and for each other one why it cannot."""
     good: list[Fit] = []
     reasons: list[str] = []
-    for partition in sorted(cluster.partitions, key=lambda partition: (not partition.default, partition.name)):
+    for partition in cluster.partitions:
         answer = _fit(resources, partition, cluster)
         if isinstance(answer, str):
             reasons.append(f"{partition.name}: {answer}")
@@ -63,7 +63,11 @@ def _large_enough(resources: Resources, chip: str | None, node: Node) -> bool:
     return (
         node.cpus >= resources.cpus_per_node
         and node.mem_bytes >= (resources.mem_bytes or 0)
-        and (resources.accelerators is None or chip is None or node.accelerators.get(chip, 0) >= resources.accelerators.count)
+        and (
+            resources.accelerators is None
+            or chip is None
+            or node.accelerators.get(chip, 0) >= resources.accelerators.count
+        )
     )
 
 
@@ -77,7 +81,9 @@ def _free(resources: Resources, chip: str | None, node: Node) -> bool:
     )
 
 
-def _start_in_s(resources: Resources, chip: str | None, nodes: Sequence[Node], ends: Mapping[str, datetime], now: datetime) -> float:
+def _start_in_s(
+    resources: Resources, chip: str | None, nodes: Sequence[Node], ends: Mapping[str, datetime], now: datetime
+) -> float:
     """0 where enough nodes are free; else seconds until enough of the others are emptied by their jobs' time limits.
 
     A lower bound of a full queue's wait and an upper bound of jobs that end before their limit: pending jobs are not counted yet.
@@ -85,7 +91,11 @@ def _start_in_s(resources: Resources, chip: str | None, nodes: Sequence[Node], e
     free = sum(_free(resources, chip, node) for node in nodes)
     if free >= resources.nodes:
         return 0.0
-    waits = sorted(max(0.0, (ends[node.name] - now).total_seconds()) for node in nodes if node.name in ends and not _free(resources, chip, node))
+    waits = sorted(
+        max(0.0, (ends[node.name] - now).total_seconds())
+        for node in nodes
+        if node.name in ends and not _free(resources, chip, node)
+    )
     missing = resources.nodes - free
     return waits[missing - 1] if missing <= len(waits) else float("inf")
 
@@ -104,7 +114,11 @@ def _too_small(resources: Resources, usable: Sequence[Node]) -> str:
     request = resources.accelerators
     if request is not None:
         have = sorted({f"{chip}:{count}" for node in usable for chip, count in node.accelerators.items()})
-        suited = [node for node in usable if any(_meets(request, chip) and count >= request.count for chip, count in node.accelerators.items())]
+        suited = [
+            node
+            for node in usable
+            if any(_meets(request, chip) and count >= request.count for chip, count in node.accelerators.items())
+        ]
         if len(suited) < resources.nodes:
             return f"has {', '.join(have) if have else 'no accelerators'} a node, {resources.nodes} x {request} were asked for"
     if sum(node.cpus >= resources.cpus_per_node for node in usable) < resources.nodes:

@@ -5,12 +5,12 @@ The choice is deterministic: least weighted cost, then earliest start, then the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
 
-from westward.errors import NoSiteFits, NotFound
+from westward.errors import NoSiteFits, NotFound, Unreachable
 from westward.federation.predict import Fit, fits
 from westward.federation.snapshot import Snapshot
 from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price
@@ -20,7 +20,13 @@ from westward.model.site import Catalogue, Site
 
 
 def route(
-    spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, snapshot: Snapshot, now: datetime, only_site: str | None = None
+    spec: JobSpec,
+    policy: Policy,
+    region: str,
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    now: datetime,
+    only_site: str | None = None,
 ) -> Decision:
     """Rank every site that can run the job; `only_site` overrides the ranking, never the feasibility.
 
@@ -34,7 +40,7 @@ def route(
     for name, site in sorted(catalogue.sites.items()):
         answer = _candidates(spec, site, catalogue, snapshot)
         if isinstance(answer, str):
-            rejections.append(Rejection(name, answer))
+            rejections.append(Rejection(name, answer, reachable=name not in snapshot.silent))
         else:
             found.extend((site, fit) for fit in answer)
     offers = _one_per_site(_price(spec, policy, region, catalogue, found))
@@ -58,11 +64,15 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
 
     Raises:
         NoSiteFits: none was; the message holds the reason for every site in question.
+        Unreachable: none was, and all sites in question are silent.
     """
     if decision.chosen is None:
         asked = [rejection for rejection in decision.rejections if only_site in (None, rejection.site)]
-        reasons = "\n".join(f"  {rejection.site}: {rejection.reason}" for rejection in asked)
-        raise NoSiteFits(f"no site can run this job:\n{reasons}" if only_site is None else f"site '{only_site}' cannot run this job:\n{reasons}")
+        reasons = "".join(f"\n  {rejection.site}: {rejection.reason}" for rejection in asked)
+        who = "no site" if only_site is None else f"site '{only_site}'"
+        if asked and not any(rejection.reachable for rejection in asked):
+            raise Unreachable(f"{who} can be reached:{reasons}" if only_site is None else f"{who} cannot be reached:{reasons}")
+        raise NoSiteFits(f"{who} {'can' if only_site is None else 'cannot'} run this job:{reasons}")
     return decision.chosen
 
 
@@ -73,14 +83,20 @@ def _candidates(spec: JobSpec, site: Site, catalogue: Catalogue, snapshot: Snaps
     good, reasons = fits(spec.resources, snapshot.clusters[site.name])
     if not good:
         return "; ".join(reasons) or "it has no partition"
-    priced = [fit for fit in good if fit.chip is None or (fit.chip in site.prices.accelerator_hour and fit.chip in catalogue.accelerators)]
+    priced = [
+        fit
+        for fit in good
+        if fit.chip is None or (fit.chip in site.prices.accelerator_hour and fit.chip in catalogue.accelerators)
+    ]
     if not priced:
         return f"no price or no power figure is known for its accelerators ({', '.join(sorted({str(fit.chip) for fit in good}))})"
     reachable = [fit for fit in priced if fit.start_in_s != float("inf")]
     return reachable or "its nodes are taken, and no end of the jobs on them is known"
 
 
-def _price(spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]) -> list[Offer]:
+def _price(
+    spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]
+) -> list[Offer]:
     """Offers in the order of `found`; one job, so the job axis of the arrays has length one."""
     if not found:
         return []
@@ -104,7 +120,9 @@ def _price(spec: JobSpec, policy: Policy, region: str, catalogue: Catalogue, fou
     ]
 
 
-def _arrays(spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]) -> tuple[Demand, Rates]:
+def _arrays(
+    spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]
+) -> tuple[Demand, Rates]:
     resources = spec.resources
     hours = resources.walltime_s / 3600
 
@@ -120,7 +138,8 @@ def _arrays(spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence
         wait_hours=row * column([fit.start_in_s / 3600 for _, fit in found]),
     )
     rates = Rates(
-        accelerator_hour=row * column([site.prices.accelerator_hour[fit.chip].value if fit.chip else 0.0 for site, fit in found]),
+        accelerator_hour=row
+        * column([site.prices.accelerator_hour[fit.chip].value if fit.chip else 0.0 for site, fit in found]),
         cpu_hour=column([site.prices.cpu_hour.value for site in sites]),
         cpu_w=column([site.power.cpu_w.value for site in sites]),
         pue=column([site.power.pue.value for site in sites]),

@@ -33,7 +33,7 @@ def take_snapshot(sites: Mapping[str, Site], connect: Callable[[Site], SlurmClie
             with connect(site) as client:
                 return client.state()
         except WestwardError as error:
-            return str(error)
+            return f"{error} ({error.next_step})" if error.next_step else str(error)
 
     taken_at = datetime.now(UTC)
     with ThreadPoolExecutor(max_workers=max(1, len(sites))) as pool:

@@ -33,7 +33,11 @@ def collect(job: Job, site: Site) -> JobResult:
         StorageError: nothing can be written here.
     """
     files: dict[str, Path] = {}
-    problem = "" if job.state is JobState.COMPLETED else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
+    problem = (
+        ""
+        if job.state is JobState.COMPLETED
+        else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
+    )
     deadline = time.monotonic() + (VISIBLE_WITHIN_S if not problem else 0.0)
     for name in job.outputs:
         try:

@@ -42,7 +42,11 @@ class Jobs:
     """
 
     def __init__(
-        self, ledger: Ledger, sites: Mapping[str, Site], connect: Callable[[Site], SlurmClient] = open_client, on_step: Step = _silent
+        self,
+        ledger: Ledger,
+        sites: Mapping[str, Site],
+        connect: Callable[[Site], SlurmClient] = open_client,
+        on_step: Step = _silent,
     ) -> None:
         self._ledger = ledger
         self._sites = sites
@@ -53,7 +57,9 @@ class Jobs:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for client in self._clients.values():
             client.close()
 
@@ -75,8 +81,11 @@ class Jobs:
         with self._ledger.claim(key):
             try:
                 self._advance(job)
-            except InDoubt:
-                raise
+            except InDoubt as error:
+                raise InDoubt(
+                    f"{error}; job {key} may or may not have been accepted",
+                    "it is recorded, cannot start twice, and is settled by the next command: westward jobs",
+                ) from error
             except Unreachable as error:
                 self._ledger.refused(key, str(error))
                 raise
@@ -192,7 +201,9 @@ class Jobs:
     def _poll(self, site: str, jobs: list[Job]) -> None:
         by_id = {job.job_id: job for job in jobs if job.job_id is not None}
         poll = self._client(site).poll({job_id: job.state for job_id, job in by_id.items()})
-        self._ledger.unchanged([job.key for job_id, job in by_id.items() if job_id not in poll.changed and job_id not in poll.gone])
+        self._ledger.unchanged(
+            [job.key for job_id, job in by_id.items() if job_id not in poll.changed and job_id not in poll.gone]
+        )
         for job_id, status in poll.changed.items():
             if status.name == by_id[job_id].submission.name:
                 self._ledger.seen(by_id[job_id].key, status)
@@ -208,7 +219,9 @@ class Jobs:
 
     def _client(self, site: str) -> SlurmClient:
         if site not in self._sites:
-            raise NotFound(f"site '{site}' is no longer described here", "put its description back, or bring its lab up again")
+            raise NotFound(
+                f"site '{site}' is no longer described here", "put its description back, or bring its lab up again"
+            )
         if site not in self._clients:
             self._clients[site] = self._connect(self._sites[site])
         return self._clients[site]

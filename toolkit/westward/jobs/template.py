@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -46,15 +46,15 @@ class JobConfig:
     nodes: int = 1
     ntasks_per_node: int = 1
     cpus_per_task: int = 1
-    mem: Optional[str] = None
-    accelerators: Optional[str] = None
+    mem: str | None = None
+    accelerators: str | None = None
     walltime: str = "00:10:00"
     launcher: str = Launcher.SRUN.value
     setup: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
-    account: Optional[str] = None
-    qos: Optional[str] = None
+    account: str | None = None
+    qos: str | None = None
     choices: dict[str, list[Any]] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
@@ -63,7 +63,14 @@ class JobConfig:
 
 
 _COMMON = {item.name for item in fields(JobConfig)}
-_TYPE_NAMES = {int: "an integer", float: "a number", str: "a text", bool: "true or false", list: "a list", dict: "a mapping"}
+_TYPE_NAMES = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,11 @@ def templates() -> list[Template]:
     found = []
     for name in _names("job"):
         config = _compose(name, ())
-        found.append(Template(name, str(config["description"]), {key: value for key, value in config.items() if key not in _COMMON}))
+        found.append(
+            Template(
+                name, str(config["description"]), {key: value for key, value in config.items() if key not in _COMMON}
+            )
+        )
     return found
 
 
@@ -101,7 +112,10 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
         InputError: an override names no key (the nearest ones are said), or has a value that cannot be meant.
     """
     if template not in _names("job"):
-        raise NotFound(f"there is no job template '{template}'{_nearest(template, _names('job'))}", "list them with 'westward templates'")
+        raise NotFound(
+            f"there is no job template '{template}'{_nearest(template, _names('job'))}",
+            "list them with 'westward templates'",
+        )
     default = _compose(template, ())
     _check_keys(template, default, _parse(overrides))
     composed = _compose(template, overrides)
@@ -131,7 +145,9 @@ def _told(template: str, error: Exception) -> InputError:
     match = re.match(r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", first)
     if key and match:
         kinds = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
-        return InputError(f"template '{template}': {key}={match['value']}: {kinds.get(match['kind'], match['kind'])} was expected")
+        return InputError(
+            f"template '{template}': {key}={match['value']}: {kinds.get(match['kind'], match['kind'])} was expected"
+        )
     return InputError(f"template '{template}': {key + ': ' if key else ''}{first}")
 
 
@@ -159,7 +175,12 @@ def _check_keys(template: str, default: Mapping[str, Any], overrides: Sequence[O
                 f"template '{template}' has no key '{key}'{_nearest(key, [name for name in default if name != 'choices'])}",
                 "show its keys with 'westward templates'",
             )
-        if inner and top != "env" and inner not in (default[top] if isinstance(default[top], dict) else ()) and top != "policy":
+        if (
+            inner
+            and top != "env"
+            and inner not in (default[top] if isinstance(default[top], dict) else ())
+            and top != "policy"
+        ):
             raise InputError(f"template '{template}': '{top}' has no key '{inner}'")
         if key == "policy" and override.value() not in _names("policy"):
             raise InputError(f"there is no policy '{override.value()}'; known: {', '.join(_names('policy'))}")
@@ -175,7 +196,9 @@ def _check_types(template: str, default: Mapping[str, Any], composed: Mapping[st
                 raise InputError(f"template '{template}': {key}={value}: {_TYPE_NAMES[type(expected)]} was expected")
         allowed = default["choices"].get(key)
         if allowed and value not in allowed:
-            raise InputError(f"template '{template}': {key}={value}: one of {', '.join(map(str, allowed))} was expected")
+            raise InputError(
+                f"template '{template}': {key}={value}: one of {', '.join(map(str, allowed))} was expected"
+            )
 
 
 def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
@@ -188,7 +211,9 @@ def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
         walltime_s=parse_walltime(config["walltime"]),
     )
     if config["launcher"] not in list(Launcher):
-        raise InputError(f"template '{template}': launcher={config['launcher']}: one of {', '.join(Launcher)} was expected")
+        raise InputError(
+            f"template '{template}': launcher={config['launcher']}: one of {', '.join(Launcher)} was expected"
+        )
     for variable in config["env"]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             raise InputError(f"template '{template}': env: '{variable}' is not the name of a variable")
@@ -210,7 +235,9 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
     policy = config["policy"]
     unknown = sorted(set(policy["weights"]) - set(TERMS))
     if unknown:
-        raise InputError(f"policy '{policy['name']}': '{unknown[0]}' is not a term of the cost; known: {', '.join(TERMS)}")
+        raise InputError(
+            f"policy '{policy['name']}': '{unknown[0]}' is not a term of the cost; known: {', '.join(TERMS)}"
+        )
     return Policy(
         name=policy["name"],
         weights={term: policy["weights"].get(term, 0.0) for term in TERMS},

@@ -69,10 +69,11 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One site that cannot run the job, and why."""
+    """One site that cannot run the job, and why. `reachable` is False where it did not say anything about itself."""
 
     site: str
     reason: str
+    reachable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

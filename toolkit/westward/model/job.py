@@ -47,7 +47,9 @@ class AcceleratorRequest:
     def parse(cls, text: str) -> AcceleratorRequest:
         match = _ACCELERATORS.fullmatch(text.strip())
         if match is None or int(match["count"]) == 0:
-            raise QuantityError(f"'{text}' does not name accelerators; write CHIP:COUNT, for example h100:4 or any:1", text)
+            raise QuantityError(
+                f"'{text}' does not name accelerators; write CHIP:COUNT, for example h100:4 or any:1", text
+            )
         return cls(match["chip"].lower(), int(match["count"]))
 
     @property

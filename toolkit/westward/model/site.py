@@ -110,7 +110,6 @@ class Partition:
     up: bool
     max_walltime_s: int | None
     max_nodes: int | None
-    default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +130,26 @@ class Node:
     @property
     def usable(self) -> bool:
         """True where Slurm would start a job on it, now or when its present jobs end."""
-        return not UNUSABLE.intersection(self.states) and bool({"IDLE", "MIXED", "ALLOCATED", "COMPLETING"}.intersection(self.states))
+        return not UNUSABLE.intersection(self.states) and bool(
+            {"IDLE", "MIXED", "ALLOCATED", "COMPLETING"}.intersection(self.states)
+        )
 
 
 UNUSABLE = frozenset(
-    {"DOWN", "DRAIN", "FAIL", "FAILING", "ERROR", "FUTURE", "UNKNOWN", "INVAL", "INVALID_REG", "NOT_RESPONDING", "POWERING_DOWN", "MAINTENANCE"}
+    {
+        "DOWN",
+        "DRAIN",
+        "FAIL",
+        "FAILING",
+        "ERROR",
+        "FUTURE",
+        "UNKNOWN",
+        "INVAL",
+        "INVALID_REG",
+        "NOT_RESPONDING",
+        "POWERING_DOWN",
+        "MAINTENANCE",
+    }
 )
 
 

@@ -59,7 +59,7 @@ def parse_memory(text: str) -> int:
     return int(float(match["number"]) * _FACTOR[match["unit"].upper()])
 
 
-def format_bytes(size: int | float) -> str:
+def format_bytes(size: float) -> str:
     """A size for people: the largest binary unit that keeps the number at 1 or more, e.g. '1 MiB', '1.5 GiB'."""
     value = float(size)
     for unit in SIZES[:-1]:

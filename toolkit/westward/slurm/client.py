@@ -62,7 +62,9 @@ class SlurmClient(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def open_client(site: Site) -> SlurmClient:
@@ -74,5 +76,7 @@ def open_client(site: Site) -> SlurmClient:
     from westward.slurm.rest import RestClient
 
     if not site.doors:
-        raise InputError(f"site '{site.name}' lists no way to reach it", "add one under 'access: doors:' in its description")
+        raise InputError(
+            f"site '{site.name}' lists no way to reach it", "add one under 'access: doors:' in its description"
+        )
     return RestClient(site.name, site.doors[0])

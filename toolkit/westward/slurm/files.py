@@ -62,4 +62,7 @@ class MountedFiles:
         for there, here in self._mounts.items():
             if path.is_relative_to(there) and ".." not in path.parts and path != there:
                 return here, path.relative_to(there)
-        raise Unreachable(f"site '{self._site}': no directory mounted here holds '{path}'", "add it under 'access: files:' in the site's description")
+        raise Unreachable(
+            f"site '{self._site}': no directory mounted here holds '{path}'",
+            "add it under 'access: files:' in the site's description",
+        )

@@ -23,7 +23,9 @@ from westward.slurm.client import InDoubt, Poll
 
 DATA_PARSERS = ("v0.0.42", "v0.0.41")
 CONNECT_TIMEOUT_S = 5
-ANSWER_TIMEOUT_S = 30
+ANSWER_TIMEOUT_S = 10
+# a submission may wait for slurmctld's locks; giving up on one costs a search for it
+SUBMIT_TIMEOUT_S = 60
 # Slurm's own error numbers (slurm_errno.h), which slurmrestd passes on
 ESLURM_INVALID_JOB_ID = 2017
 ESLURM_ALREADY_DONE = 2021
@@ -47,7 +49,6 @@ class RestClient:
         self._http = httpx.Client(
             base_url=door.url,
             headers={"X-SLURM-USER-NAME": door.user, "X-SLURM-USER-TOKEN": self._token()},
-            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
         )
         self._version: str | None = None
 
@@ -57,7 +58,9 @@ class RestClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def state(self) -> ClusterState:
@@ -69,17 +72,30 @@ class RestClient:
 
     def submit_held(self, submission: Submission) -> int:
         try:
-            answer = self._call("POST", "slurm", "job/submit", body={"job": restdata.job_fields(submission), "script": submission.script})
+            answer = self._call(
+                "POST",
+                "slurm",
+                "job/submit",
+                body={"job": restdata.job_fields(submission), "script": submission.script},
+            )
         except InDoubt:
             raise
         except Unreachable as error:
-            if self._version is None or isinstance(error, AccessRefused) or isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+            if (
+                self._version is None
+                or isinstance(error, AccessRefused)
+                or isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+            ):
                 raise  # nothing was sent to slurmctld
             raise InDoubt(str(error)) from error
         job_id = answer.get("job_id")
         if not isinstance(job_id, int) or job_id <= 0:
             raise InDoubt(f"site '{self._site}': the answer to the submission names no job id")
-        dropped = [warning["description"] for warning in answer.get("warnings", ()) if "Ignoring unknown field" in warning["description"]]
+        dropped = [
+            warning["description"]
+            for warning in answer.get("warnings", ())
+            if "Ignoring unknown field" in warning["description"]
+        ]
         if dropped:
             self.cancel(job_id)
             raise SiteRefused(f"site '{self._site}' would leave out a part of the job: {dropped[0]}")
@@ -96,7 +112,9 @@ class RestClient:
 
         slurmctld's REST query cannot filter by name: this costs about half a millisecond for each job in the queue.
         """
-        queued = [restdata.queued_status(job) for job in self._call("GET", "slurm", "jobs/")["jobs"] if job["name"] == name]
+        queued = [
+            restdata.queued_status(job) for job in self._call("GET", "slurm", "jobs/")["jobs"] if job["name"] == name
+        ]
         month_ago = int((datetime.now(UTC) - timedelta(days=31)).timestamp())
         records = self._call("GET", "slurmdb", "jobs/", query={"job_name": name, "start_time": str(month_ago)})["jobs"]
         found = {job.job_id: job for job in map(restdata.accounted_status, records)}
@@ -133,7 +151,11 @@ class RestClient:
     def _update(self, job_id: int, method: str, body: Mapping[str, Any] | None) -> None:
         """Change a job; one that has already ended, or is long gone, needs no change."""
         answer = self._call(method, "slurm", f"job/{job_id}", body=body, harmless=_NOTHING_TO_DO)
-        refused = [status["error"] for status in answer.get("status") or () if status["error"]["code"] not in (0, *_NOTHING_TO_DO)]
+        refused = [
+            status["error"]
+            for status in answer.get("status") or ()
+            if status["error"]["code"] not in (0, *_NOTHING_TO_DO)
+        ]
         if refused:
             raise SiteRefused(f"site '{self._site}' refuses to change job {job_id}: {refused[0]['message']}")
 
@@ -153,7 +175,9 @@ class RestClient:
         answer = self._send(method, f"/{api}/{version}/{path}", body, query)
         content = self._content(answer)
         errors = [error for error in content.get("errors", ()) if error.get("error_number") not in harmless]
-        if absent is not None and any(error.get("error_number") == ESLURM_INVALID_JOB_ID for error in content.get("errors", ())):
+        if absent is not None and any(
+            error.get("error_number") == ESLURM_INVALID_JOB_ID for error in content.get("errors", ())
+        ):
             return absent
         if errors or (answer.status_code >= 400 and not content.get("errors")):
             self._raise(answer, errors)
@@ -172,7 +196,9 @@ class RestClient:
             "Slurm 24.05 or newer is needed for this door",
         )
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None) -> httpx.Response:
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None
+    ) -> httpx.Response:
         answer = self._request(method, path, body, query)
         if restdata.says_unauthorised(answer.status_code, answer.text) and self._renewed_token():
             answer = self._request(method, path, body, query)
@@ -183,13 +209,22 @@ class RestClient:
             )
         return answer
 
-    def _request(self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None) -> httpx.Response:
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None
+    ) -> httpx.Response:
+        seconds = SUBMIT_TIMEOUT_S if method == "POST" else ANSWER_TIMEOUT_S
+        timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT_S)
         try:
-            return self._http.request(method, path, json=body, params=query)
+            return self._http.request(method, path, json=body, params=query, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(f"site '{self._site}': nobody answers at {self._door.url} ({error})", "check that it is up; for a lab: 'westward lab status'") from error
+            raise Unreachable(
+                f"site '{self._site}': nobody answers at {self._door.url} ({error})",
+                "check that it is up; for a lab: 'westward lab status'",
+            ) from error
         except httpx.HTTPError as error:
-            raise InDoubt(f"site '{self._site}': no answer from {self._door.url} ({type(error).__name__}: {error})") from error
+            raise InDoubt(
+                f"site '{self._site}': no answer from {self._door.url} ({type(error).__name__}: {error})"
+            ) from error
 
     def _renewed_token(self) -> bool:
         """Take up a token that was renewed since this connection was made."""
@@ -212,7 +247,9 @@ class RestClient:
         return content
 
     def _raise(self, answer: httpx.Response, errors: Sequence[Mapping[str, Any]]) -> None:
-        said = "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors)) or f"status {answer.status_code}"
+        said = (
+            "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors)) or f"status {answer.status_code}"
+        )
         if any(restdata.is_outage(error) for error in errors):
             raise Unreachable(f"site '{self._site}': slurmrestd answers, but not the daemon behind it: {said}")
         raise SiteRefused(f"site '{self._site}' refuses: {said}")
@@ -225,11 +262,13 @@ class RestClient:
                 token = file.read().strip()
         except OSError as error:
             raise AccessRefused(
-                f"site '{self._site}': cannot read the token file '{self._door.token_file}': {error.strerror}", "for a lab: 'westward lab up' writes it"
+                f"site '{self._site}': cannot read the token file '{self._door.token_file}': {error.strerror}",
+                "for a lab: 'westward lab up' writes it",
             ) from error
         if mode & 0o077:
             raise StorageError(
-                f"site '{self._site}': others can read the token file '{self._door.token_file}' (mode {mode:o})", f"chmod 600 '{self._door.token_file}'"
+                f"site '{self._site}': others can read the token file '{self._door.token_file}' (mode {mode:o})",
+                f"chmod 600 '{self._door.token_file}'",
             )
         if not token.isprintable() or not token.isascii():
             raise AccessRefused(f"site '{self._site}': '{self._door.token_file}' holds no token")

@@ -15,7 +15,14 @@ from westward.model.tres import parse_gpus
 from westward.model.units import format_duration, from_epoch
 
 MIB = 1024**2
-_OUTAGES = ("Unable to contact slurm controller", "Connection refused", "Zero Bytes were transmitted", "Socket timed out", "slurmdbd", "Slurm backup controller")
+_OUTAGES = (
+    "Unable to contact slurm controller",
+    "Connection refused",
+    "Zero Bytes were transmitted",
+    "Socket timed out",
+    "slurmdbd",
+    "Slurm backup controller",
+)
 
 
 def job_fields(submission: Submission) -> dict[str, Any]:
@@ -53,7 +60,9 @@ def _plain(value: Any) -> int | None:
     return int(value) if value is not None else None
 
 
-def cluster_state(nodes: Mapping[str, Any], partitions: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], taken_at: datetime) -> ClusterState:
+def cluster_state(
+    nodes: Mapping[str, Any], partitions: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], taken_at: datetime
+) -> ClusterState:
     """Answers of /nodes/, /partitions/ and /jobs/ as one state."""
     ends: dict[str, datetime] = {}
     for job in jobs:
@@ -85,7 +94,6 @@ def _partition(partition: Mapping[str, Any]) -> Partition:
         up=partition["partition"]["state"] == ["UP"],
         max_walltime_s=minutes * 60 if minutes is not None else None,
         max_nodes=_plain(partition["maximums"]["nodes"]),
-        default="DEFAULT" in partition.get("flags", ()),
     )
 
 
@@ -135,7 +143,9 @@ def accounted_status(record: Mapping[str, Any]) -> JobStatus:
     return_code, signal = _exit(record["exit_code"])
     state = JobState.parse(record["state"]["current"][0])
     time = record["time"]
-    reason = record["state"]["reason"] if state is JobState.PENDING else "None"  # otherwise it still tells of the time before the start
+    reason = (
+        record["state"]["reason"] if state is JobState.PENDING else "None"
+    )  # otherwise it still tells of the time before the start
     return JobStatus(
         job_id=record["job_id"],
         name=record["name"],
@@ -158,7 +168,9 @@ def _exit(code: Mapping[str, Any]) -> tuple[int | None, int | None]:
 def error_text(error: Mapping[str, Any]) -> str:
     """One error of an answer: what Slurm calls it, and its description where that says more."""
     name, described = str(error.get("error") or ""), str(error.get("description") or "")
-    return described if name in described else ": ".join(part for part in (name, described) if part) or "no reason given"
+    return (
+        described if name in described else ": ".join(part for part in (name, described) if part) or "no reason given"
+    )
 
 
 def is_outage(error: Mapping[str, Any]) -> bool:

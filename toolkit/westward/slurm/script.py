@@ -92,7 +92,10 @@ def _launch(spec: JobSpec, site: Site) -> str:
     if spec.launcher is Launcher.SRUN:
         return f"srun {command}"
     if site.mpi is None:
-        raise InputError(f"site '{site.name}' does not say how MPI programs are started there", "add 'mpi: pmix' (see 'srun --mpi=list') to its description")
+        raise InputError(
+            f"site '{site.name}' does not say how MPI programs are started there",
+            "add 'mpi: pmix' (see 'srun --mpi=list') to its description",
+        )
     return f"srun --mpi={shlex.quote(site.mpi)} {command}"
 
 
@@ -100,5 +103,9 @@ def _launch(spec: JobSpec, site: Site) -> str:
 def _template(name: str) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     return jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=loader,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     ).get_template(name)

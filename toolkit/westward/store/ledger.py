@@ -113,7 +113,14 @@ class Ledger:
         self._engine.dispose()
 
     def add(
-        self, key: str, name: str, template: str | None, site: str, submission: Submission, outputs: Sequence[str], decision: Mapping[str, Any]
+        self,
+        key: str,
+        name: str,
+        template: str | None,
+        site: str,
+        submission: Submission,
+        outputs: Sequence[str],
+        decision: Mapping[str, Any],
     ) -> Job:
         """Write the intent: from now on the job is found and goes on, whatever becomes of this process."""
         row = {
@@ -151,7 +158,9 @@ class Ledger:
         if not rows or not start:
             raise NotFound(f"no job here has a key that begins with '{text}'", "list them with 'westward jobs'")
         if len(rows) > 1:
-            raise InputError(f"'{text}' is the beginning of several keys: {', '.join(row.key for row in rows)}", "write more of it")
+            raise InputError(
+                f"'{text}' is the beginning of several keys: {', '.join(row.key for row in rows)}", "write more of it"
+            )
         return _job(rows[0])
 
     def jobs(self, *, phases: Sequence[Phase] | None = None, limit: int | None = None) -> list[Job]:
@@ -164,7 +173,9 @@ class Ledger:
 
     def attempted_again(self, since: datetime) -> list[Job]:
         """Jobs that needed more than one submit request, the last of them after `since`: the others' answers may come late."""
-        query = sql.select(_jobs).where(_jobs.c.attempts > 1, _jobs.c.attempted_at > since.timestamp(), _jobs.c.phase.not_in(UNSETTLED))
+        query = sql.select(_jobs).where(
+            _jobs.c.attempts > 1, _jobs.c.attempted_at > since.timestamp(), _jobs.c.phase.not_in(UNSETTLED)
+        )
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query)]
 
@@ -219,7 +230,9 @@ class Ledger:
         """Their cluster says of these jobs what it said before."""
         with self._transaction() as db:
             for start in range(0, len(keys), _KEYS_AT_ONCE):
-                db.execute(sql.update(_jobs).where(_jobs.c.key.in_(keys[start : start + _KEYS_AT_ONCE])).values(seen_at=_now()))
+                db.execute(
+                    sql.update(_jobs).where(_jobs.c.key.in_(keys[start : start + _KEYS_AT_ONCE])).values(seen_at=_now())
+                )
 
     def unseen(self, key: str, state: JobState, reason: str) -> None:
         """Its cluster did not answer (UNKNOWN), or answers that there is no such job (LOST); `seen_at` stays what it was."""
@@ -238,7 +251,8 @@ class Ledger:
         except sql.exc.DBAPIError as error:
             place = self._engine.url.database or self._engine.url.host
             raise StorageError(
-                f"the ledger '{place}' cannot be used: {error.orig}", "free space or mend the permissions there; nothing that was recorded is lost"
+                f"the ledger '{place}' cannot be used: {error.orig}",
+                "free space or mend the permissions there; nothing that was recorded is lost",
             ) from error
 
 

@@ -1,0 +1,1 @@
+"""Results of westward_bench, read and shown."""
