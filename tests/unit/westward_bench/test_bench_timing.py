@@ -1,0 +1,48 @@
+"""Percentiles and interleaved timing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from westward_bench.timing import percentile, time_interleaved
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "expected"),
+    [
+        (1, 50, 1),
+        (2, 50, 1),
+        (3, 50, 2),
+        (100, 99, 99),
+        (100, 99.9, 100),
+        (1000, 99.9, 999),
+        (10, 99, 10),
+        (10, 100, 10),
+    ],
+)
+def test_percentiles_of_1_to_n(count: int, percent: float, expected: int) -> None:
+    assert percentile(list(range(count, 0, -1)), percent) == expected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.integers(1, 100))
+def test_a_percentile_is_the_smallest_sample_that_enough_do_not_exceed(samples: list[float], percent: int) -> None:
+    found = percentile(samples, percent)
+    assert found in samples
+    assert 100 * sum(sample <= found for sample in samples) >= percent * len(samples)
+    assert 100 * sum(sample < found for sample in samples) < percent * len(samples)
+
+
+@pytest.mark.parametrize(("samples", "percent"), [([], 50), ([1.0], 0), ([1.0], 101)])
+def test_a_percentile_that_does_not_exist_is_refused(samples: list[float], percent: float) -> None:
+    with pytest.raises(ValueError, match="percentile"):
+        percentile(samples, percent)
+
+
+def test_interleaving_alternates_the_order_and_leaves_out_the_warmup() -> None:
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    samples = time_interleaved(calls, repeats=2, warmup=1)
+    assert "".join(order) == "abbaab"
+    assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
