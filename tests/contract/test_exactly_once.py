@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from contract.conftest import PLAIN, Lab, westward
+
+from contract.clusters import PLAIN, Lab, westward
 
 pytestmark = pytest.mark.lab
 
@@ -31,7 +32,7 @@ def die(step, job):
         os.kill(os.getpid(), signal.SIGKILL)
 
 catalogue = load_catalogue()
-composed = compose_job("gemm", ["outputs=[]", "launcher=none", "command=[true]"])
+composed = compose_job("gemm", ["outputs=[]", "launcher=none", "command=[/bin/true]"])
 decision = route(composed.spec, composed.policy, composed.region, catalogue, take_snapshot(catalogue.sites), datetime.now(UTC))
 with Jobs(Ledger(), catalogue.sites, on_step=die) as jobs:
     jobs.submit(composed.spec, decision)
@@ -70,7 +71,9 @@ def starts(clusters: Lab, job) -> list[str]:
 
 @pytest.mark.parametrize("step", ["intent", "attempt", "sent", "held", "released"])
 def test_killed_right_after_each_step(clusters: Lab, own_ledger, step: str):
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, step], capture_output=True, text=True, timeout=60, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, step], capture_output=True, text=True, timeout=60, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     job = settled_job()
     assert (job["phase"], job["state"]) == ("ended", "COMPLETED")
@@ -86,7 +89,7 @@ def test_killed_at_any_moment(clusters: Lab, own_ledger, tmp_path: Path):
         state.mkdir(mode=0o700)
         (state / "labs").symlink_to((tmp_path / "state" / "labs").resolve())
         os.environ["WESTWARD_STATE_DIR"] = str(state)
-        command = [sys.executable, "-m", "westward.cli.main", "submit", *PLAIN, "command=[true]"]
+        command = [sys.executable, "-m", "westward.cli.main", "submit", *PLAIN, "command=[/bin/true]"]
         client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(moments.uniform(0.9, 2.2))
         client.kill()
@@ -101,7 +104,9 @@ def test_killed_at_any_moment(clusters: Lab, own_ledger, tmp_path: Path):
 
 def test_a_late_twin_is_found_and_never_starts(clusters: Lab, own_ledger):
     """The first request arrives only after the job was submitted again: what a gateway that holds requests does."""
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, "attempt"], capture_output=True, text=True, timeout=60, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, "attempt"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     job = settled_job()
     assert job["attempts"] == 2 and job["state"] == "COMPLETED"
@@ -114,20 +119,28 @@ job = Ledger().find(sys.argv[1])
 with open_client(load_catalogue().sites[job.site]) as client:
     print(client.submit_held(job.submission))
 """
-    twin = subprocess.run([sys.executable, "-c", late, job["key"]], capture_output=True, text=True, timeout=60, check=True)
+    twin = subprocess.run(
+        [sys.executable, "-c", late, job["key"]], capture_output=True, text=True, timeout=60, check=True
+    )
     cluster = job["site"].removeprefix(f"{clusters.name}-")
     assert twin.stdout.strip() in clusters.queued(cluster, job["slurm_name"])
     westward("jobs")
-    states = clusters.exec(f"{cluster}-ctl", "squeue", "-ah", "-t", "all", "-n", job["slurm_name"], "-o", "%i %T").split("\n")
+    states = clusters.exec(
+        f"{cluster}-ctl", "squeue", "-ah", "-t", "all", "-n", job["slurm_name"], "-o", "%i %T"
+    ).split("\n")
     assert f"{twin.stdout.strip()} CANCELLED" in states
     assert [state for state in starts(clusters, job) if not state.startswith("CANCELLED")] == ["COMPLETED"]
 
 
 def test_two_processes_settle_the_same_job_once(clusters: Lab, own_ledger):
-    killed = subprocess.run([sys.executable, "-c", KILLED_AT, "intent"], capture_output=True, text=True, timeout=60, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT, "intent"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     both = [
-        subprocess.Popen([sys.executable, "-m", "westward.cli.main", "jobs"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, "-m", "westward.cli.main", "jobs"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for _ in range(2)
     ]
     assert [process.wait(timeout=60) for process in both] == [0, 0]

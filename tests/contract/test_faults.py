@@ -12,8 +12,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from contract.conftest import PLAIN, Lab, westward
-from contract.test_life import state_of, wait_for
+
+from contract.clusters import PLAIN, Lab, westward
+from contract.test_life import wait_for
 
 pytestmark = pytest.mark.lab
 
@@ -38,7 +39,11 @@ def expired_token(clusters: Lab) -> Iterator[None]:
     """West's token replaced by a real one that has run out."""
     file = token_file(clusters, "west")
     good = file.read_text()
-    short = clusters.exec("west-ctl", "scontrol", "token", "username=researcher", "lifespan=1").strip().removeprefix("SLURM_JWT=")
+    short = (
+        clusters.exec("west-ctl", "scontrol", "token", "username=researcher", "lifespan=1")
+        .strip()
+        .removeprefix("SLURM_JWT=")
+    )
     time.sleep(2.1)
     file.write_text(short)
     yield
@@ -89,7 +94,18 @@ lifecycle.Jobs.__init__ = lambda self, *a, **k: init(self, *a, **{**k, "on_step"
 main()
 """
     node = f"{clusters.name}.east-ctl"
-    client = [sys.executable, "-c", plan_then_hang, node, "submit", *PLAIN, "command=[true]", "name=doubtful", "--site", east]
+    client = [
+        sys.executable,
+        "-c",
+        plan_then_hang,
+        node,
+        "submit",
+        *PLAIN,
+        "command=[/bin/true]",
+        "name=doubtful",
+        "--site",
+        east,
+    ]
     try:
         said = subprocess.run(client, capture_output=True, text=True, timeout=90, check=False)
     finally:
@@ -135,21 +151,19 @@ def test_a_full_disk_loses_nothing(clusters: Lab, submit, monkeypatch: pytest.Mo
     disk = tmp_path / "disk"
     disk.mkdir()
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", "size=256k,mode=777", "tmpfs", str(disk)], check=True)
+    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs", str(disk)], check=True)
     try:
         (disk / "labs").symlink_to(Path(os.environ["WESTWARD_STATE_DIR"]) / "labs")
         monkeypatch.setenv("WESTWARD_STATE_DIR", str(disk))
         assert westward("jobs").status == 0
         filler = disk / "filler"
-        with filler.open("wb") as out, pytest.raises(OSError):
-            while True:
-                out.write(b"x" * 4096)
-                out.flush()
-        said = westward("submit", *PLAIN, "command=[true]", "name=nospace", "--detach")
+        filling = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], capture_output=True, check=False)
+        assert b"No space left" in filling.stderr
+        said = westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace", "--detach")
         assert said.status == 4 and "full" in said.err
         for cluster in ("east", "west"):
             assert "nospace" not in clusters.exec(f"{cluster}-ctl", "squeue", "-ah", "-t", "all", "-o", "%j")
         filler.unlink()
-        assert westward("submit", *PLAIN, "command=[true]", "name=nospace").status == 0
+        assert westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace").status == 0
     finally:
         subprocess.run([*as_root, "umount", str(disk)], check=True)

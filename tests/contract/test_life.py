@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
-from contract.conftest import PLAIN, Lab, westward
+
+from contract.clusters import PLAIN, Lab, westward
 
 pytestmark = pytest.mark.lab
 
@@ -14,7 +14,16 @@ pytestmark = pytest.mark.lab
 @pytest.fixture(scope="module", autouse=True)
 def overdue(clusters: Lab):
     """A job that runs into its time limit, started first since that takes more than a minute."""
-    said = westward("submit", *PLAIN, "command=[sleep,900]", "walltime='00:01:00'", "--detach", "--json")
+    said = westward(
+        "submit",
+        *PLAIN,
+        "command=[sleep,900]",
+        "walltime='00:01:00'",
+        "--site",
+        clusters.site("west"),
+        "--detach",
+        "--json",
+    )
     assert said.status == 0, said.err
     return said.json
 
@@ -73,7 +82,7 @@ def test_a_job_that_fails_is_never_a_success(clusters: Lab):
 
 
 def test_a_promised_file_that_is_missing_is_a_failure(clusters: Lab):
-    said = westward("submit", "gemm", "launcher=none", "command=[true]")
+    said = westward("submit", "gemm", "launcher=none", "command=[/bin/true]")
     assert said.status == 1
     assert "COMPLETED but left no result.json" in said.err
 
@@ -100,7 +109,7 @@ def test_cancel_a_running_and_a_waiting_job(clusters: Lab, submit):
 
 
 def test_another_process_sees_the_same_jobs(clusters: Lab, submit):
-    job = submit(*PLAIN, "command=[true]")
+    job = submit(*PLAIN, "command=[/bin/true]")
     listed = {item["key"]: item for item in westward("jobs", "--json").json}
     assert listed[job["key"]]["slurm_job_id"] == job["slurm_job_id"]
     assert westward("watch", job["key"][:8]).status == 0
@@ -108,15 +117,27 @@ def test_another_process_sees_the_same_jobs(clusters: Lab, submit):
 
 @pytest.mark.parametrize(
     "name",
-    ["'", '"', "$(touch /shared/researcher/owned)", "`touch /shared/researcher/owned`", "two\nlines", "a;b|c&d", "../../etc/passwd", "\x1b[31m", "ü 算"],
+    [
+        "'",
+        '"',
+        "$(touch /shared/researcher/owned)",
+        "`touch /shared/researcher/owned`",
+        "two\nlines",
+        "a;b|c&d",
+        "../../etc/passwd",
+        "\x1b[31m",
+        "ü 算",
+    ],
 )
 def test_a_hostile_name_reaches_no_shell(clusters: Lab, submit, name: str):
     quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    job = submit(*PLAIN, "command=[true]", f'name="{quoted}"')
+    job = submit(*PLAIN, "command=[/bin/true]", f'name="{quoted}"')
     assert job["name"] == name
     wait_for(job["key"], "COMPLETED")
     cluster = job["site"].removeprefix(f"{clusters.name}-")
-    assert set(job["slurm_name"].partition("~")[0]) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+    assert set(job["slurm_name"].partition("~")[0]) <= set(
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+    )
     assert clusters.accounted(cluster, job["slurm_name"]) == [(str(job["slurm_job_id"]), "COMPLETED")]
     assert "owned" not in clusters.exec(f"{cluster}-ctl", "ls", "/shared/researcher").split()
     row = [line for line in westward("jobs").out.splitlines() if job["key"] in line]
@@ -136,8 +157,12 @@ def test_bad_values_submit_nothing(clusters: Lab):
         said = westward("submit", *args)
         assert (said.status, words in said.err) == (status, True), said
     listed = westward("jobs", "--all", "--json").json
-    assert len([job for job in listed if job["phase"] != "refused"]) == len([j for j in listed if j["phase"] != "refused"])
-    assert len(listed) == before + 1 and listed[0]["phase"] == "refused"  # the cluster's own refusal is kept, and says why
+    assert len([job for job in listed if job["phase"] != "refused"]) == len(
+        [j for j in listed if j["phase"] != "refused"]
+    )
+    assert (
+        len(listed) == before + 1 and listed[0]["phase"] == "refused"
+    )  # the cluster's own refusal is kept, and says why
 
 
 def test_the_time_limit_is_told_as_timeout(clusters: Lab, overdue):

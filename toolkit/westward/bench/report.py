@@ -106,7 +106,7 @@ def _rates(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure, axes = _axes("rate of matrix multiplication, median", "", "GFLOP/s")
     names = [f"{row['kernel']}\n{row['dtype']}, n = {row['size']}" for row in rows]
     colours = ["#1f6feb" if row["kernel"] == "westward" else "#8c959f" for row in rows]
-    bars = axes.bar(names, [row["gflops_median"] for row in rows], color=colours, width=0.6)
+    bars = axes.bar(names, [row["median"] for row in rows], color=colours, width=0.6)
     axes.bar_label(bars, fmt="%.1f")
     axes.margins(y=0.15)
     return figure

@@ -90,6 +90,11 @@ def load_catalogue() -> Catalogue:
     return Catalogue(sites, load_accelerators(), _currency(sites), _digest(files))
 
 
+def known_sites() -> dict[str, Site]:
+    """Every site by name; none where none is described. For what has to go on without its site, such as a list of jobs."""
+    return {site.name: site for site in map(load_site, site_files())}
+
+
 def load_accelerators(file: Path = _HERE / "accelerators.yaml") -> dict[str, Accelerator]:
     """The chips by name: where a peak figure comes from."""
     return {name: _accelerator(name, chip) for name, chip in open_yaml(file).sections()}

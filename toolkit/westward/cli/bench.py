@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from westward.bench.report import build, read_record, section
 from westward.cli import show
 from westward.errors import NotFound, StorageError
 from westward.jobs.collect import RECORD, results_dir
@@ -27,6 +26,8 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained HTML page with tables and plots."""
+    from westward.bench.report import build, read_record, section  # Matplotlib: 0.8 s that no other command should wait for
+
     ledger = Ledger()
     jobs = [ledger.find(name) for name in names] if names else _latest(ledger)
     page = build([section(job, read_record(results_dir(job.key) / RECORD)) for job in jobs])

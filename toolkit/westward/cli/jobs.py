@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from westward.catalogue.load import load_catalogue
+from westward.catalogue.load import known_sites, load_catalogue
 from westward.cli import show
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError, NotFound
@@ -28,15 +28,12 @@ def jobs(
 ) -> None:
     """List the jobs, newest first, as their sites see them now."""
     ledger = Ledger()
-    listed = ledger.jobs(limit=None if everything else 20)
-    going_on = ledger.jobs(phases=OPEN)
-    if going_on:
-        with Jobs(ledger, load_catalogue().sites) as running:
-            show.tell_undecided(running.settle())
-            running.refresh(ledger.jobs(phases=OPEN))
-        listed = ledger.jobs(limit=None if everything else 20)
-        shown = {job.key for job in listed}
-        listed += [job for job in ledger.jobs(phases=OPEN) if job.key not in shown]
+    with Jobs(ledger, known_sites()) as running:
+        show.tell_undecided(running.settle())
+        running.refresh(ledger.jobs(phases=OPEN))
+    recent = ledger.jobs(limit=None if everything else 20)
+    older = [job for job in ledger.jobs(phases=OPEN) if job.key not in {job.key for job in recent}]
+    listed = recent + older
     if as_json:
         show.print_json([show.job_facts(job) for job in listed])
     elif listed:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -63,6 +64,9 @@ class JobConfig:
 
 
 _COMMON = {item.name for item in fields(JobConfig)}
+# Every template starts from these defaults, so that a common key can be set where the template does not mention it. As plain
+# values: a structured root would refuse the template's own parameters.
+ConfigStore.instance().store("job_defaults", OmegaConf.to_container(OmegaConf.structured(JobConfig)))
 _TYPE_NAMES = {
     int: "an integer",
     float: "a number",

@@ -7,6 +7,7 @@ crash knows how far it got. `claim` lets one process at a time move a job on; a 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from westward.model.job import JobState, JobStatus, Submission
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 30
+_LEAST_FREE_BYTES = 64 * 1024
 _KEYS_AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
 
 _metadata = sql.MetaData()
@@ -251,9 +253,16 @@ class Ledger:
         except sql.exc.DBAPIError as error:
             place = self._engine.url.database or self._engine.url.host
             raise StorageError(
-                f"the ledger '{place}' cannot be used: {error.orig}",
+                f"the ledger '{place}' cannot be used: {_cause(error, place)}",
                 "free space or mend the permissions there; nothing that was recorded is lost",
             ) from error
+
+
+def _cause(error: sql.exc.DBAPIError, place: str | None) -> str:
+    """What the database says; a full disk by its name, since SQLite may call it an I/O error."""
+    folder = Path(place).parent if place else Path()
+    full = folder.is_dir() and shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
+    return f"its disk is full ({error.orig})" if full else str(error.orig)
 
 
 def _job(row: sql.Row[Any]) -> Job:

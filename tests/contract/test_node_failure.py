@@ -1,0 +1,26 @@
+"""A compute node dies under a job."""
+
+from __future__ import annotations
+
+import docker
+import pytest
+
+from contract.clusters import PLAIN, Lab, westward
+from contract.test_life import wait_for
+
+pytestmark = pytest.mark.lab
+
+
+def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(clusters: Lab, submit):
+    east, west = clusters.site("east"), clusters.site("west")
+    job = submit(*PLAIN, "command=[sleep,300]", "nodes=2", "--site", east)
+    wait_for(job["key"], "RUNNING")
+    docker.from_env().containers.get(f"{clusters.name}.east-n2").kill()
+    wait_for(job["key"], "NODE_FAIL", within_s=120)
+    assert "ended NODE_FAIL" in westward("results", job["key"]).err
+    plan = westward("plan", "allreduce", "nodes=2", "--json").json
+    assert plan["chosen"]["site"] == west
+    assert [item["site"] for item in plan["rejections"]] == [east]
+    assert "1 of 2 nodes usable, 2 were asked for (east-n2 is" in plan["rejections"][0]["reason"]
+    assert westward("lab", "up", "east-west", "--name", clusters.name).status == 0
+    assert westward("submit", "allreduce", "nodes=2", "max_bytes=64", "--site", east).status == 0
