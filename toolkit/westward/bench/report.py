@@ -60,11 +60,17 @@ def section(job: Job, record: Record) -> Section:
 def build(sections: Sequence[Section]) -> str:
     """The page."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return environment.get_template("report.html.j2").render(sections=sections, made_at=made_at, version=westward.__version__)
+    return environment.get_template("report.html.j2").render(
+        sections=sections, made_at=made_at, version=westward.__version__
+    )
 
 
 def _figure(value: Any) -> str:

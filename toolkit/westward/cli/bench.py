@@ -22,11 +22,18 @@ def _group() -> None:
 
 @app.command()
 def report(
-    names: Annotated[list[str] | None, typer.Argument(help="Jobs by key; without: the latest result of each name.", metavar="[JOB]...")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Jobs by key; without: the latest result of each name.", metavar="[JOB]..."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path("report.html"),
 ) -> None:
     """Write one self-contained HTML page with tables and plots."""
-    from westward.bench.report import build, read_record, section  # Matplotlib: 0.8 s that no other command should wait for
+    from westward.bench.report import (
+        build,
+        read_record,
+        section,
+    )  # Matplotlib: 0.8 s that no other command should wait for
 
     ledger = Ledger()
     jobs = [ledger.find(name) for name in names] if names else _latest(ledger)
@@ -34,7 +41,9 @@ def report(
     try:
         output.write_text(page)
     except OSError as error:
-        raise StorageError(f"cannot write '{output}': {error.strerror}", "choose another place with --output") from error
+        raise StorageError(
+            f"cannot write '{output}': {error.strerror}", "choose another place with --output"
+        ) from error
     show.out.print(f"report: {output.resolve()}", soft_wrap=True)
 
 

@@ -71,7 +71,9 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
         reasons = "".join(f"\n  {rejection.site}: {rejection.reason}" for rejection in asked)
         who = "no site" if only_site is None else f"site '{only_site}'"
         if asked and not any(rejection.reachable for rejection in asked):
-            raise Unreachable(f"{who} can be reached:{reasons}" if only_site is None else f"{who} cannot be reached:{reasons}")
+            raise Unreachable(
+                f"{who} can be reached:{reasons}" if only_site is None else f"{who} cannot be reached:{reasons}"
+            )
         raise NoSiteFits(f"{who} {'can' if only_site is None else 'cannot'} run this job:{reasons}")
     return decision.chosen
 

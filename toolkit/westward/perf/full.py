@@ -25,7 +25,9 @@ def measure() -> dict[str, Any]:
     results = {}
     for name in BENCHMARKS:
         print(f"westward.perf.{name}", file=sys.stderr)
-        results[name] = json.loads(process.run([sys.executable, "-m", f"westward.perf.{name}"], timeout_s=TIMEOUT_S).stdout)
+        results[name] = json.loads(
+            process.run([sys.executable, "-m", f"westward.perf.{name}"], timeout_s=TIMEOUT_S).stdout
+        )
     return {
         "commit": commit,
         "uncommitted_changes": changed,

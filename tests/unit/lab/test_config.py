@@ -1,0 +1,72 @@
+"""The rendered Slurm configuration, against golden files.
+
+`UPDATE_GOLDEN=1 pytest tests/unit/lab/test_config.py` writes them anew; look at the difference before committing it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from westward.lab.config import Line, SlurmValues, lab_values, render
+from westward.lab.topology import load_topology
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "lab"
+FILES = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("cluster", ["east", "west"])
+def test_a_cluster_of_the_lab_is_rendered_as_in_the_golden_file(cluster: str, name: str) -> None:
+    text = render(name, lab_values(load_topology("east-west").cluster(cluster), "database-password"))
+    golden = GOLDEN / f"{cluster}.{name}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+def test_a_topology_can_replace_and_leave_out_native_keys() -> None:
+    plan = replace(
+        load_topology("east-west").cluster("east"), slurm={"MailProg": None, "SlurmdTimeout": "60", "KillWait": "5"}
+    )
+    lines = render("slurm.conf", lab_values(plan, "")).splitlines()
+    assert "SlurmdTimeout=60" in lines
+    assert "KillWait=5" in lines
+    assert not any(line.startswith("MailProg") for line in lines)
+
+
+def test_a_cluster_without_accelerators_has_no_gres() -> None:
+    values = lab_values(replace(load_topology("east-west").cluster("east"), accelerators=None), "")
+    assert "gpu:" not in render("slurm.conf", values)
+    assert "Name=gpu" not in render("gres.conf", values)
+
+
+def test_templates_serve_several_controllers_node_groups_and_gres_by_node() -> None:
+    values = SlurmValues(
+        cluster="real",
+        controllers=("a", "b"),
+        settings={"SlurmUser": "slurm", "Epilog": None},
+        nodes=(Line("n[1-4]", {"CPUs": "64"}), Line("n5", {"CPUs": "32", "Gres": None})),
+        partitions=(Line("all", {"Nodes": "ALL"}),),
+        gres=(Line("gpu", {"AutoDetect": "nvml"}, nodes="n[1-4]"),),
+    )
+    lines = render("slurm.conf", values).splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == [
+        "ClusterName=real",
+        "SlurmctldHost=a",
+        "SlurmctldHost=b",
+        "SlurmUser=slurm",
+        "NodeName=n[1-4] CPUs=64",
+        "NodeName=n5 CPUs=32",
+        "PartitionName=all Nodes=ALL",
+    ]
+    assert "NodeName=n[1-4] Name=gpu AutoDetect=nvml" in render("gres.conf", values)
+
+
+def test_a_template_that_is_given_too_little_fails() -> None:
+    with pytest.raises(jinja2.TemplateNotFound):
+        render("topology.conf", lab_values(load_topology("east-west").cluster("east"), ""))

@@ -1,0 +1,81 @@
+"""The site files that a lab leaves behind: one per cluster, with what is needed to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from westward.directories import private_dir, write_private
+from westward.errors import InputError
+from westward.lab.nodes import LabUser
+from westward.lab.state import LabFolder
+from westward.lab.topology import ClusterPlan, Topology
+
+FACTS = Path(__file__).parent.parent / "conf" / "site"
+
+
+def site_name(lab: str, topology: str, cluster: str) -> str:
+    """The cluster's own name in the lab that is named as its topology; with the lab's name before it in any other."""
+    return cluster if lab == topology else f"{lab}-{cluster}"
+
+
+def job_environment(directories: Sequence[str], user: LabUser) -> dict[str, str]:
+    """What a job in a lab needs to find its packages, and to use Open MPI between containers."""
+    return {
+        "PYTHONPATH": ":".join(directories),
+        # the packages are mounted read-only: what Python compiles of them is kept beside the user's files, for every node
+        "PYTHONPYCACHEPREFIX": f"{user.home}/.cache/pycache",
+        "NUMBA_CACHE_DIR": f"{user.home}/.cache/numba",
+        # shared memory within a node, TCP between nodes; no search for networks that no container has
+        "OMPI_MCA_pml": "ob1",
+        "OMPI_MCA_btl": "self,sm,tcp",
+        "OMPI_MCA_btl_tcp_if_include": "eth0",
+        # reading another process's memory needs a capability that the nodes do not have
+        "OMPI_MCA_smsc": "^cma",
+        "PMIX_MCA_psec": "native",
+    }
+
+
+def write_site(
+    folder: LabFolder, topology: Topology, plan: ClusterPlan, port: int, user: LabUser, environment: dict[str, str]
+) -> Path:
+    """Write the cluster's site file, mode 600, whole or not at all; its path."""
+    name = site_name(folder.lab, topology.name, plan.name)
+    content: dict[str, Any] = {
+        **_facts(plan.facts),
+        "name": name,
+        "cluster": plan.name,
+        "access": {
+            "doors": [
+                {
+                    "door": "rest",
+                    "url": f"http://127.0.0.1:{port}",
+                    "user": user.name,
+                    "token_file": str(folder.token(plan.name, user.name)),
+                }
+            ],
+            "files": {"/shared": str(folder.shared(plan.name))},
+        },
+        "root": user.home,
+        "account": "research",
+        "mpi": "pmix",
+        "environment": environment,
+    }
+    path = private_dir(folder.sites) / f"{name}.yaml"
+    write_private(
+        path, "# Written by westward lab up.\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    )
+    return path
+
+
+def _facts(name: str) -> dict[str, Any]:
+    path = FACTS / f"{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"'{path}' is missing: the facts of a cluster of this topology")
+    loaded = yaml.safe_load(path.read_text())
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}: expected a mapping")
+    return loaded

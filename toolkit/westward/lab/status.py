@@ -1,0 +1,85 @@
+"""What labs are there, and how they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import docker
+
+from westward.errors import WestwardError
+from westward.lab import engine, readiness
+from westward.lab.config import REST_PORT
+from westward.lab.engine import CLUSTER, OWNER, ROLE, TOPOLOGY, Seen
+from westward.lab.nodes import CONTROLLER
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """One container of a lab.
+
+    Attributes:
+        container: the engine's word for its state.
+        slurm: Slurm's word for a compute node; for a controller `up`, or what does not answer there. None where it cannot be known.
+        url: slurmrestd of a controller, as the host reaches it.
+    """
+
+    lab: str
+    topology: str
+    cluster: str
+    node: str
+    role: str
+    owner: str
+    container: str
+    slurm: str | None
+    url: str | None
+
+
+def status(lab: str | None = None) -> list[NodeStatus]:
+    """Every node of a lab, or of all labs on this engine. An empty list means that there is none."""
+    client = engine.connect()
+    found = [
+        seen
+        for seen in engine.survey(client)
+        if seen.lab and CLUSTER in seen.labels and (lab is None or seen.lab == lab)
+    ]
+    controllers = [seen for seen in found if seen.labels[ROLE] == CONTROLLER and seen.running]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = pool.map(lambda seen: _report(client, seen), controllers)
+        reports = {(seen.lab, seen.labels[CLUSTER]): report for seen, report in zip(controllers, answers, strict=True)}
+    return [_node(seen, reports.get((seen.lab, seen.labels[CLUSTER]))) for seen in found]
+
+
+def _report(client: docker.DockerClient, controller: Seen) -> readiness.Report | None:
+    try:
+        return readiness.check(client, controller.name, ())
+    except WestwardError:  # stopped just now, or broken inside: its state is then not known, which is what is shown
+        return None
+
+
+def _node(seen: Seen, report: readiness.Report | None) -> NodeStatus:
+    port = seen.published.get(REST_PORT)
+    return NodeStatus(
+        lab=seen.lab,
+        topology=seen.labels.get(TOPOLOGY, ""),
+        cluster=seen.labels[CLUSTER],
+        node=seen.node,
+        role=seen.labels[ROLE],
+        owner=seen.labels.get(OWNER, ""),
+        container=seen.state,
+        slurm=_slurm_state(seen, report),
+        url=f"http://127.0.0.1:{port}" if port else None,
+    )
+
+
+def _slurm_state(seen: Seen, report: readiness.Report | None) -> str | None:
+    if report is None or not seen.running:
+        return None
+    if seen.labels[ROLE] == CONTROLLER:
+        return _silent(report.silent) if report.silent else "up"
+    return report.nodes.get(seen.node)
+
+
+def _silent(daemons: Sequence[str]) -> str:
+    return f"no {', '.join(daemons)}"

@@ -1,0 +1,1 @@
+"""Benchmarks of Westward itself: `python -m westward.perf.NAME` prints JSON."""
