@@ -20,7 +20,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     name = f"demo-{os.getpid()}"
     monkeypatch.setenv("WESTWARD_STATE_DIR", str(tmp_path / "state"))
     yield name
-    done = subprocess.run([ROOT / "run", "westward", "lab", "down", name], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [ROOT / "run", "westward", "lab", "down", name], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     left = docker.from_env().containers.list(all=True, filters={"label": f"org.westward.lab={name}"})
     assert not left
@@ -28,7 +30,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_demo_runs_both_jobs_and_writes_a_report(lab: str, tmp_path: Path):
     for round_number in (1, 2):  # the second finds everything there
-        done = subprocess.run([ROOT / "run", "demo", "--lab", lab], capture_output=True, text=True, timeout=540, check=False)
+        done = subprocess.run(
+            [ROOT / "run", "demo", "--lab", lab], capture_output=True, text=True, timeout=540, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         out = done.stdout
         for command in ("plan allreduce nodes=2", "submit allreduce nodes=2", "submit gemm", "bench report"):
