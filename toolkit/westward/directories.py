@@ -6,6 +6,7 @@ Everything with a secret in it lives under the state directory, which only its o
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from westward.errors import StorageError
@@ -41,7 +42,9 @@ def private_dir(path: Path) -> Path:
         StorageError: it cannot be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in reversed([path, *path.parents]):
+            if not part.is_dir():
+                part.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"cannot make the directory '{path}': {error.strerror}", "set WESTWARD_STATE_DIR to a directory of yours"
@@ -64,5 +67,6 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(out.fileno())
         os.replace(draft, path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
         raise StorageError(f"cannot write '{path}': {error.strerror}") from error

@@ -56,7 +56,7 @@ def run(
     """
 
     def masked(text: str) -> str:
-        for secret in secrets:
+        for secret in filter(None, secrets):
             text = text.replace(secret, MASK)
         return text
 
@@ -75,6 +75,8 @@ def run(
         )
     except FileNotFoundError as error:
         raise Unreachable(f"the program '{shown[0]}' is not installed here") from error
+    except OSError as error:
+        raise WestwardError(f"the program '{shown[0]}' cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise Unreachable(f"'{shlex.join(shown)}' did not end within {timeout_s:g} s and was stopped") from error
     completed = Completed(shown, done.returncode, masked(done.stdout), masked(done.stderr))

@@ -1,6 +1,6 @@
 """The rendered Slurm configuration, against golden files.
 
-`UPDATE_GOLDEN=1 pytest tests/unit/lab/test_config.py` writes them anew; look at the difference before committing it.
+`WESTWARD_UPDATE_GOLDEN=1 pytest tests/unit/lab/test_config.py` writes them anew; look at the difference before committing it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FILES = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")
 def test_a_cluster_of_the_lab_is_rendered_as_in_the_golden_file(cluster: str, name: str) -> None:
     text = render(name, lab_values(load_topology("east-west").cluster(cluster), "database-password"))
     golden = GOLDEN / f"{cluster}.{name}"
-    if os.environ.get("UPDATE_GOLDEN"):
+    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
         golden.write_text(text)
     assert text == golden.read_text()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from westward.errors import InputError, NotFound
@@ -52,33 +54,36 @@ def test_a_topology_is_a_name_and_no_path(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("    cpus: 8", "    cpu: 8", "clusters.east.cpus is missing"),
-        ("    cpus: 8", "    cpus: 8\n    colour: red", "clusters.east.colour: unknown key"),
-        ("    cpus: 8", "    cpus: eight", "clusters.east.cpus: expected a whole number, found 'eight'"),
-        ("    cpus: 8", "    cpus: true", "clusters.east.cpus: expected a whole number, found True"),
-        ("    nodes: 2", "    nodes: 0", "clusters.east.nodes: expected 1 or more, found 0"),
-        ("count: 4", "count: 4, memory: 80", "clusters.east.accelerators.memory: unknown key"),
-        ("type: a100", "type: 'a100,h100'", "clusters.east.accelerators: a GRES type"),
-        ("default: true", "default: 'yes'", "clusters.east.partitions.gpu.default: expected true or false"),
-        ("default: true", "default: false", "exactly one partition is the default"),
-        ('"1-00:00:00"', '"a day"', "max_time is written"),
-        ("  east:", "  East:", "a cluster is named with"),
-        ("clusters:", "cluster:", "clusters is missing"),
-        (GOOD, "clusters: [east]", "clusters: expected a mapping"),
-        (GOOD, "clusters: {", "not YAML"),
-        (GOOD, "", "expected a mapping"),
+        ("    cpus: 8", "    cpu: 8", "clusters.east.cpus: is missing"),
+        ("    cpus: 8", "    cpus: 8\n    colour: red", "clusters.east.colour: is not known here"),
+        ("    cpus: 8", "    cpus: eight", "clusters.east.cpus: a whole number was expected, not 'eight'"),
+        ("    cpus: 8", "    cpus: true", "clusters.east.cpus: a whole number was expected, not True"),
+        ("    nodes: 2", "    nodes: 0", "clusters.east.nodes: 1 or more was expected, not 0"),
+        ("count: 4", "count: 4, memory: 80", "clusters.east.accelerators.memory: is not known here"),
+        ("type: a100", "type: 'a100,h100'", "clusters.east.accelerators.type: a GRES type"),
+        ("default: true", "default: 'yes'", "clusters.east.partitions.gpu.default: true or false was expected"),
+        ("default: true", "default: false", "clusters.east.partitions: exactly one is the default"),
+        ('"1-00:00:00"', '"a day"', "gpu.max_time: D-HH:MM:SS"),
+        ("  east:", "  East:", "clusters.East: a name has lower-case letters"),
+        ("clusters:", "cluster:", "clusters: is missing"),
+        (GOOD, "clusters: [east]", "clusters: a mapping was expected"),
+        (GOOD, "clusters: {", "is not YAML"),
+        (GOOD, "", "a mapping was expected"),
         (GOOD, "clusters: {}", "at least one"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_file_and_key(old: str, new: str, said: str) -> None:
     with pytest.raises(InputError) as raised:
-        parse_topology("mine", GOOD.replace(old, new), "mine.yaml")
+        parse_topology("mine", GOOD.replace(old, new), Path("mine.yaml"))
     assert "mine.yaml" in str(raised.value)
     assert said in str(raised.value)
 
 
 def test_native_slurm_keys_pass_through() -> None:
     text = GOOD + "    slurm: {SlurmdTimeout: '60', MailProg: null}\n"
-    assert parse_topology("mine", text, "mine.yaml").clusters[0].slurm == {"SlurmdTimeout": "60", "MailProg": None}
-    with pytest.raises(InputError, match="SlurmdTimeout: expected text or null"):
-        parse_topology("mine", text.replace("'60'", "60"), "mine.yaml")
+    assert parse_topology("mine", text, Path("mine.yaml")).clusters[0].slurm == {
+        "SlurmdTimeout": "60",
+        "MailProg": None,
+    }
+    with pytest.raises(InputError, match="SlurmdTimeout: a text was expected"):
+        parse_topology("mine", text.replace("'60'", "60"), Path("mine.yaml"))

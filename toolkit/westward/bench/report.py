@@ -17,7 +17,7 @@ import westward
 from westward.errors import InputError
 from westward.model.decision import TERMS
 from westward.store.ledger import Job
-from westward_bench.record import Record, RecordError
+from westward_bench.record import Record
 
 HERE = Path(__file__).parent
 
@@ -47,14 +47,19 @@ def read_record(file: Path) -> Record:
     """
     try:
         return Record.from_json(file.read_text())
-    except (OSError, RecordError) as error:
+    except (OSError, ValueError) as error:  # RecordError and text in another encoding among them
         raise InputError(f"'{file}' is no benchmark record: {error}") from error
 
 
 def section(job: Job, record: Record) -> Section:
     """A job with the plots that fit its benchmark."""
     draw = _PLOTS.get(record.benchmark.partition(".")[0], ())
-    return Section(job, record, [_svg(plot(record.rows)) for plot in draw] if record.rows else [])
+    return Section(job, record, [_svg(plot(record.rows)) for plot, numbers in draw if _drawable(record.rows, numbers)])
+
+
+def _drawable(rows: Sequence[Mapping[str, Any]], numbers: Sequence[str]) -> bool:
+    """Whether every row has these numbers. A record of another version, or of a run that failed, is shown as a table alone."""
+    return bool(rows) and all(isinstance(row.get(name), int | float) for row in rows for name in numbers)
 
 
 def build(sections: Sequence[Section]) -> str:
@@ -110,15 +115,18 @@ def _bandwidth(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _rates(rows: Sequence[Mapping[str, Any]]) -> Figure:
     figure, axes = _axes("rate of matrix multiplication, median", "", "GFLOP/s")
-    names = [f"{row['kernel']}\n{row['dtype']}, n = {row['size']}" for row in rows]
-    colours = ["#1f6feb" if row["kernel"] == "westward" else "#8c959f" for row in rows]
+    names = [f"{row.get('kernel')}\n{row.get('dtype')}, n = {row['size']}".replace("$", r"\$") for row in rows]
+    colours = ["#1f6feb" if row.get("kernel") == "westward" else "#8c959f" for row in rows]
     bars = axes.bar(names, [row["median"] for row in rows], color=colours, width=0.6)
     axes.bar_label(bars, fmt="%.1f")
     axes.margins(y=0.15)
     return figure
 
 
-_PLOTS = {"collectives": (_latency, _bandwidth), "gemm": (_rates,)}
+_PLOTS: Mapping[str, Any] = {
+    "collectives": ((_latency, ("bytes", "latency_p50", "latency_p99")), (_bandwidth, ("bytes", "busbw"))),
+    "gemm": ((_rates, ("size", "median")),),
+}
 
 
 def _svg(figure: Figure) -> str:

@@ -3,79 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-import yaml
 
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
 from westward.model.site import Accelerator, Catalogue, Figure, Link, Power, Prices, RestDoor, Site
+from westward.yamlfile import Reader, open_yaml
 
 _HERE = Path(__file__).parent
-_REQUIRED: Any = object()
-T = TypeVar("T")
-
-
-class Reader:
-    """One mapping of a YAML file, read key by key: what is missing, of another type or left over is named with its path."""
-
-    def __init__(self, content: object, file: Path, where: str = "") -> None:
-        self._file, self._where = file, where
-        if not isinstance(content, dict):
-            raise self.error("", f"a mapping was expected, not {type(content).__name__}")
-        self._content: dict[str, Any] = {str(key): value for key, value in content.items()}
-        self._seen: set[str] = set()
-
-    def error(self, key: str, problem: str) -> InputError:
-        place = ".".join(part for part in (self._where, key) if part)
-        return InputError(f"{self._file}: {place + ': ' if place else ''}{problem}")
-
-    def take(self, key: str, kind: type[T], default: Any = _REQUIRED) -> T:
-        self._seen.add(key)
-        value = self._content.get(key, default)
-        if value is _REQUIRED:
-            raise self.error(key, "is missing")
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) and value is not default:
-            raise self.error(key, f"a {kind.__name__} was expected, not '{value}'")
-        return value
-
-    def section(self, key: str, default: Any = _REQUIRED) -> Reader:
-        return Reader(self.take(key, dict, default), self._file, ".".join(part for part in (self._where, key) if part))
-
-    def sections(self) -> Iterable[tuple[str, Reader]]:
-        """Every key with its value as a mapping."""
-        return [(key, self.section(key)) for key in self._content]
-
-    def list_of(self, key: str, default: Any = _REQUIRED) -> list[Reader]:
-        items = self.take(key, list, default)
-        return [
-            Reader(item, self._file, f"{self._where}{'.' if self._where else ''}{key}[{i}]")
-            for i, item in enumerate(items)
-        ]
-
-    def done(self) -> None:
-        """Raises InputError where the mapping holds a key that nobody asked for."""
-        left = sorted(set(self._content) - self._seen)
-        if left:
-            raise self.error(left[0], f"is not known here; known: {', '.join(sorted(self._seen))}")
-
-
-def open_yaml(file: Path) -> Reader:
-    """A YAML file with a mapping at its top.
-
-    Raises:
-        InputError: it cannot be read, is not YAML, or holds something else.
-    """
-    try:
-        return Reader(yaml.safe_load(file.read_text()), file)
-    except OSError as error:
-        raise InputError(f"cannot read '{file}': {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"'{file}' is not YAML: {error}") from error
 
 
 def load_catalogue() -> Catalogue:
@@ -105,13 +42,16 @@ def _accelerator(name: str, chip: Reader) -> Accelerator:
     value = Accelerator(
         name=name,
         vendor=chip.take("vendor", str),
-        peak_flops={precision: peaks.take(precision, float) for precision in peaks._content},
+        peak_flops={precision: peaks.take(precision, float) for precision in peaks.names()},
         mem_bytes=chip.take("mem_bytes", float),
         power_w=chip.take("power_w", float),
         source=chip.take("source", str),
         as_of=chip.take("as_of", str),
     )
     chip.done()
+    for key in ("mem_bytes", "power_w"):
+        if getattr(value, key) <= 0:
+            raise chip.error(key, "must be above zero")
     return value
 
 
@@ -151,7 +91,7 @@ def load_site(file: Path) -> Site:
         region=top.take("region", str),
         place=top.take("place", str),
         doors=tuple(_door(door) for door in access.list_of("doors")),
-        files={there: Path(here) for there, here in access.take("files", dict, {}).items()},
+        files=_files(access.section("files", {})),
         root=top.take("root", str),
         prices=_prices(top.section("prices")),
         power=_power(top.section("power")),
@@ -159,11 +99,22 @@ def load_site(file: Path) -> Site:
         account=top.take("account", str, None),
         qos=top.take("qos", str, None),
         mpi=top.take("mpi", str, None),
-        environment={str(key): str(value) for key, value in top.take("environment", dict, {}).items()},
+        environment=_environment(top.section("environment", {})),
     )
     access.done()
     top.done()
     return site
+
+
+def _files(files: Reader) -> dict[str, Path]:
+    return {there: Path(files.take(there, str)) for there in files.names()}
+
+
+def _environment(variables: Reader) -> dict[str, str]:
+    for name in variables.names():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise variables.error(name, "is not the name of a variable")
+    return {name: str(variables.take(name, object)) for name in variables.names()}
 
 
 def _door(door: Reader) -> RestDoor:
@@ -218,7 +169,8 @@ def _currency(sites: Mapping[str, Site]) -> str:
     """The one currency of all sites. Raises InputError where they charge in different ones, which nothing here converts."""
     currencies = {site.prices.currency for site in sites.values()}
     if len(currencies) != 1:
-        raise InputError(f"the sites charge in {', '.join(sorted(currencies))}; give all prices in one currency")
+        charge = ", ".join(f"{name} in {site.prices.currency}" for name, site in sorted(sites.items()))
+        raise InputError(f"the sites charge in different currencies ({charge}); give all prices in one")
     return currencies.pop()
 
 

@@ -41,7 +41,8 @@ _STYLES = {
 
 
 def say_error(error: WestwardError) -> None:
-    err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    lines = "\n".join(printable(line) for line in str(error).split("\n"))
+    err.print(Text.assemble(("error: ", "bold red"), lines), soft_wrap=True)
     if error.next_step:
         err.print(Text.assemble(("next:  ", "bold"), error.next_step), soft_wrap=True)
 
@@ -51,9 +52,11 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=Text(title, style="bold"), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for column in columns:
-        made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        made.add_column(Text(printable(column)), justify="right" if column in numbers else "left", overflow="fold")
     return made
 
 
@@ -62,7 +65,7 @@ def decision_table(decision: Decision, job: str) -> Table:
     terms = [term for term in TERMS if any(getattr(offer.cost, term) for offer in decision.offers)]
     columns = ["site", "partition", "chip", "start", "rtt", "energy", "CO2e", *terms, "total", "verdict"]
     made = table(
-        f"{job}: offers by policy '{decision.policy}', costs in {decision.currency} for the whole time limit",
+        f"{printable(job)}: offers by policy '{decision.policy}', costs in {decision.currency} for the whole time limit",
         *columns,
         numbers=columns[3:-1],
     )
@@ -81,9 +84,18 @@ def decision_table(decision: Decision, job: str) -> Table:
             f"{offer.carbon_kg:.3f} kg",
             *(f"{getattr(offer.cost, term):.3f}" for term in terms),
         ]
-        made.add_row(*map(escape, cells), f"{offer.cost.total:.3f}", verdict, style="bold green" if chosen else "")
+        made.add_row(
+            *(escape(printable(cell)) for cell in cells),
+            f"{offer.cost.total:.3f}",
+            verdict,
+            style="bold green" if chosen else "",
+        )
     for rejection in decision.rejections:
-        made.add_row(escape(rejection.site), *["-"] * (len(columns) - 2), Text(f"out: {rejection.reason}", style="red"))
+        made.add_row(
+            escape(printable(rejection.site)),
+            *["-"] * (len(columns) - 2),
+            Text(f"out: {printable(rejection.reason)}", style="red"),
+        )
     return made
 
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
@@ -18,7 +17,7 @@ from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult
 from westward.model.site import Catalogue
 from westward.model.units import format_duration
-from westward.store.ledger import OPEN, Job
+from westward.store.ledger import OPEN, UNSETTLED, Job
 
 FIRST_TICK_S = 0.5
 LAST_TICK_S = 10.0
@@ -35,6 +34,8 @@ def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
     try:
         with Live(console=show.err, refresh_per_second=8, transient=True) if moving else nullcontext() as display:
             while job.phase in OPEN:
+                if job.phase in UNSETTLED:
+                    running.settle()
                 job = running.refresh([job])[0]
                 if display is not None:
                     display.update(Spinner("dots", _line(job)))
@@ -76,7 +77,7 @@ def _line(job: Job) -> Text:
 
 def _show(job: Job, result: JobResult) -> None:
     if result.record is not None and "columns" in result.record:
-        name = escape(show.printable(job.name))
+        name = show.printable(job.name)
         show.out.print(show.record_table(f"{name} at {job.site}, {job.state}", result.record))
     for file in result.files.values():
         show.out.print(f"results: {file}", soft_wrap=True)

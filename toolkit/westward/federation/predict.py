@@ -21,7 +21,7 @@ class Fit:
 
 
 def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[str]]:
-    """Every partition that can run the job, in the cluster's own order, and for each other one why it cannot."""
+    """Every partition that can run the job, once for each chip that meets it, in the cluster's own order; for each other one why it cannot."""
     good: list[Fit] = []
     reasons: list[str] = []
     for partition in cluster.partitions:
@@ -29,11 +29,11 @@ def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[s
         if isinstance(answer, str):
             reasons.append(f"{partition.name}: {answer}")
         else:
-            good.append(answer)
+            good.extend(answer)
     return good, reasons
 
 
-def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> Fit | str:
+def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> list[Fit] | str:
     if not partition.up:
         return "is not up"
     if partition.max_walltime_s is not None and resources.walltime_s > partition.max_walltime_s:
@@ -45,14 +45,13 @@ def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> F
     if len(usable) < resources.nodes:
         return _too_few(resources.nodes, members)
     chips = sorted({chip for node in usable for chip in node.accelerators}) if resources.accelerators else [None]
-    best: Fit | None = None
+    found = []
     for chip in chips:
         suited = [node for node in usable if _large_enough(resources, chip, node)]
         if _meets(resources.accelerators, chip) and len(suited) >= resources.nodes:
             start = _start_in_s(resources, chip, suited, cluster.running_ends, cluster.taken_at)
-            if best is None or start < best.start_in_s:
-                best = Fit(partition.name, chip, start)
-    return best or _too_small(resources, usable)
+            found.append(Fit(partition.name, chip, start))
+    return found or _too_small(resources, usable)
 
 
 def _meets(request: AcceleratorRequest | None, chip: str | None) -> bool:
@@ -121,7 +120,20 @@ def _too_small(resources: Resources, usable: Sequence[Node]) -> str:
         ]
         if len(suited) < resources.nodes:
             return f"has {', '.join(have) if have else 'no accelerators'} a node, {resources.nodes} x {request} were asked for"
-    if sum(node.cpus >= resources.cpus_per_node for node in usable) < resources.nodes:
-        return f"has at most {max(node.cpus for node in usable)} CPUs a node, {resources.cpus_per_node} were asked for"
-    largest = max(node.mem_bytes for node in usable)
-    return f"has at most {format_bytes(largest)} a node, {format_bytes(resources.mem_bytes or 0)} were asked for"
+    most, largest, wanted = (
+        max(node.cpus for node in usable),
+        max(node.mem_bytes for node in usable),
+        resources.mem_bytes or 0,
+    )
+    if most < resources.cpus_per_node:
+        return f"has at most {most} CPUs a node, {resources.cpus_per_node} were asked for"
+    if largest < wanted:
+        return f"has at most {format_bytes(largest)} a node, {format_bytes(wanted)} were asked for"
+    chips = {chip for node in usable for chip in node.accelerators} if request else {None}
+    enough = max(
+        (sum(_large_enough(resources, chip, node) for node in usable) for chip in chips if _meets(request, chip)),
+        default=0,
+    )
+    return (
+        f"{enough} of {len(usable)} usable nodes have all that was asked for of one, {resources.nodes} were asked for"
+    )

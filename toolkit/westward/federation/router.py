@@ -126,7 +126,7 @@ def _arrays(
     spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]
 ) -> tuple[Demand, Rates]:
     resources = spec.resources
-    hours = resources.walltime_s / 3600
+    hours = -(-resources.walltime_s // 60) / 60  # Slurm rounds a limit up to whole minutes, and so does the script
 
     def column(values: list[float]) -> Array:
         return np.array(values, dtype=np.float64)

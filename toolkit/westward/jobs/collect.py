@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from westward.directories import private_dir, state_dir
@@ -61,7 +61,11 @@ def open_log(job: Job, site: Site) -> IO[bytes]:
 
 
 def _fetch(job: Job, site: Site, name: str, deadline: float) -> Path:
-    target = private_dir(results_dir(job.key)) / Path(name).name
+    parts = PurePosixPath(name).parts
+    if not parts or ".." in parts or parts[0] == "/":
+        raise StorageError(f"'{name}' is not a file under the job's directory")
+    target = results_dir(job.key).joinpath(*parts)
+    private_dir(target.parent)
     while not target.exists():
         try:
             MountedFiles(site.name, site.files).fetch(f"{job.submission.directory}/{name}", target)
@@ -78,7 +82,7 @@ def _read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
         return None, ""
     try:
         record = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"{file.name} cannot be read: {error}"
     if not isinstance(record, dict):
         return None, f"{file.name} holds no record"

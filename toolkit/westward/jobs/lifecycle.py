@@ -86,8 +86,11 @@ class Jobs:
                     f"{error}; job {key} may or may not have been accepted",
                     "it is recorded, cannot start twice, and is settled by the next command: westward jobs",
                 ) from error
-            except Unreachable as error:
-                self._ledger.refused(key, str(error))
+            except WestwardError as error:
+                # the user sees a failure and may submit again: what did not reach the cluster must never go there
+                phase = self._ledger.get(key).phase
+                if phase is Phase.INTENT or (phase is Phase.SUBMITTING and isinstance(error, Unreachable)):
+                    self._ledger.refused(key, str(error))
                 raise
         return self._ledger.get(key)
 
@@ -103,10 +106,9 @@ class Jobs:
                     continue
                 try:
                     self._advance(self._ledger.get(job.key))
-                except SiteRefused:
-                    continue  # recorded in the ledger, and shown with the job
                 except WestwardError as error:
-                    undecided.append((job, error))
+                    if self._ledger.get(job.key).phase is not Phase.REFUSED:  # that is recorded, and shown with the job
+                        undecided.append((job, error))
         for job in self._ledger.attempted_again(since=datetime.now(UTC) - TWIN_WINDOW):
             try:
                 self._cancel_twins(job)
@@ -135,16 +137,21 @@ class Jobs:
     def cancel(self, job: Job) -> Job:
         """End a job, wherever it is on its way. Repeatable."""
         self._ledger.cancel_wanted(job.key)
-        if job.phase in UNSETTLED:
-            with self._ledger.claim(job.key) as mine:
-                if mine:
-                    self._advance(self._ledger.get(job.key))
-        elif job.phase is Phase.RELEASED and job.job_id is not None:
+        with self._ledger.claim(job.key) as mine:
+            if mine:
+                self._advance(self._ledger.get(job.key))
+        job = self._ledger.get(job.key)
+        if job.phase is Phase.RELEASED and job.job_id is not None:
             self._client(job.site).cancel(job.job_id)
         return self.refresh([self._ledger.get(job.key)])[0]
 
     def _advance(self, job: Job) -> None:
-        """From wherever the ledger says the job got, to released (or cancelled). The caller holds the claim."""
+        """From wherever the ledger says the job got, to released (or cancelled). The caller holds the claim.
+
+        A job that somebody else brought there between our look and our claim is left alone.
+        """
+        if job.phase not in UNSETTLED:
+            return
         client = self._client(job.site)
         if job.phase is Phase.SUBMITTING:
             job = self._adopt(job, client)
@@ -159,7 +166,10 @@ class Jobs:
         else:
             client.release(job.job_id)
         self._ledger.released(job.key)
-        self._on_step("released", self._ledger.get(job.key))
+        released = self._ledger.get(job.key)
+        if released.cancelled and not job.cancelled:  # wished for while we held the claim
+            client.cancel(job.job_id)
+        self._on_step("released", released)
 
     def _send(self, job: Job, client: SlurmClient) -> Job:
         """One submit request, recorded before it leaves and after it is answered."""
@@ -199,7 +209,12 @@ class Jobs:
                 client.cancel(other.job_id)
 
     def _poll(self, site: str, jobs: list[Job]) -> None:
-        by_id = {job.job_id: job for job in jobs if job.job_id is not None}
+        by_id: dict[int, Job] = {}
+        for job in sorted(jobs, key=lambda job: job.created_at, reverse=True):
+            if job.job_id is None:
+                continue
+            if by_id.setdefault(job.job_id, job) is not job:
+                self._missing(job, f"its id {job.job_id} now belongs to job {by_id[job.job_id].key}")
         poll = self._client(site).poll({job_id: job.state for job_id, job in by_id.items()})
         self._ledger.unchanged(
             [job.key for job_id, job in by_id.items() if job_id not in poll.changed and job_id not in poll.gone]

@@ -7,6 +7,7 @@ key is the template's own parameter, and its default says of which type it is. `
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -218,6 +219,11 @@ def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
         raise InputError(
             f"template '{template}': launcher={config['launcher']}: one of {', '.join(Launcher)} was expected"
         )
+    if not config["command"]:
+        raise InputError(f"template '{template}': command= is empty; it names the program to run")
+    for key in ("account", "qos"):
+        if config[key] is not None and not re.fullmatch(r"[\w.@+-]+", config[key], re.ASCII):
+            raise InputError(f"template '{template}': {key}={config[key]!r} is not one word")
     for variable in config["env"]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
             raise InputError(f"template '{template}': env: '{variable}' is not the name of a variable")
@@ -242,6 +248,12 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
         raise InputError(
             f"policy '{policy['name']}': '{unknown[0]}' is not a term of the cost; known: {', '.join(TERMS)}"
         )
+    prices = {key: config[key] for key in ("carbon_price_per_kg", "waiting_price_per_h")}
+    for key, number in {**policy["weights"], **prices}.items():
+        if not (math.isfinite(number) and number >= 0):
+            raise InputError(
+                f"policy '{policy['name']}': {key}={number} ranks nothing: a number from zero up was expected"
+            )
     return Policy(
         name=policy["name"],
         weights={term: policy["weights"].get(term, 0.0) for term in TERMS},

@@ -15,7 +15,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from westward import process
 from westward.errors import Unreachable, WestwardError
-from westward.lab.engine import LABEL, engine_errors
+from westward.lab.engine import LABEL, connect, engine_errors
 
 FOLDER = Path(__file__).parent.parent / "_data" / "containers" / "node"
 REPOSITORY = "westward-node"
@@ -68,6 +68,22 @@ def ensure_base(client: docker.DockerClient, say: Say) -> str:
     say(f"{PUBLIC_BASE} cannot be pulled: making {OWN_BASE} with debootstrap (about 30 s)")
     _bootstrap(client)
     return OWN_BASE
+
+
+def base_image_at_hand() -> bool:
+    """Whether a base image is there, or can be pulled (and then is): if not, debootstrap is needed.
+
+    Raises:
+        Unreachable: no engine answers.
+    """
+    client = connect()
+    if any(_present(client, name) for name in (node_image_tag(), PUBLIC_BASE, OWN_BASE)):
+        return True
+    try:
+        client.images.pull(PUBLIC_BASE)
+    except (DockerException, OSError):
+        return False
+    return True
 
 
 def _bootstrap(client: docker.DockerClient) -> None:

@@ -6,13 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
-import yaml
-
-from westward.errors import InputError, NotFound
-
-T = TypeVar("T")
+from westward.errors import NotFound
+from westward.yamlfile import Reader, read_yaml
 
 FOLDER = Path(__file__).parent.parent / "conf" / "lab"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -99,114 +95,56 @@ def load_topology(name: str) -> Topology:
     path = FOLDER / f"{name}.yaml"
     if not NAME.fullmatch(name) or not path.is_file():
         raise NotFound(f"there is no lab topology '{name}'", f"the topologies are: {', '.join(known_topologies())}")
-    return parse_topology(name, path.read_text(), str(path))
+    return parse_topology(name, path.read_text(), path)
 
 
-def parse_topology(name: str, text: str, source: str) -> Topology:
+def parse_topology(name: str, text: str, source: Path) -> Topology:
     """A topology from YAML text; `source` is what an error calls it."""
-    try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML: {error}") from error
-    top = _Keys(loaded, source, "")
-    clusters = top.sub("clusters")
+    top = read_yaml(text, source)
+    clusters = top.section("clusters")
     top.done()
-    if not clusters.names:
-        raise InputError(f"{source}: clusters: at least one is needed")
-    return Topology(name, tuple(_cluster(cluster, clusters.sub(cluster)) for cluster in clusters.names))
+    if not clusters.names():
+        raise top.error("clusters", "at least one is needed")
+    return Topology(name, tuple(_cluster(cluster, keys) for cluster, keys in clusters.sections()))
 
 
-def _cluster(name: str, keys: _Keys) -> ClusterPlan:
-    keys.must(NAME, name, "a cluster is named with lower-case letters, digits and '-'")
-    chips = keys.sub_if_any("accelerators")
-    partitions = keys.sub("partitions")
-    native = keys.sub_if_any("slurm")
+def _cluster(name: str, keys: Reader) -> ClusterPlan:
+    _check_name(name, keys)
+    partitions, native = keys.section("partitions"), keys.section("slurm", {})
     plan = ClusterPlan(
         name=name,
         facts=keys.take("facts", str),
-        nodes=keys.number("nodes"),
-        cpus=keys.number("cpus"),
-        memory_mib=keys.number("memory_mib"),
-        accelerators=_accelerators(chips) if chips else None,
-        partitions=tuple(_partition(partition, partitions.sub(partition)) for partition in partitions.names),
-        slurm={key: native.native(key) for key in native.names} if native else {},
+        nodes=keys.count("nodes"),
+        cpus=keys.count("cpus"),
+        memory_mib=keys.count("memory_mib"),
+        accelerators=_accelerators(keys.section("accelerators")) if "accelerators" in keys.names() else None,
+        partitions=tuple(_partition(partition, inner) for partition, inner in partitions.sections()),
+        slurm={key: _native(key, native) for key in native.names()},
     )
     keys.done()
     if sum(partition.default for partition in plan.partitions) != 1:
-        raise InputError(f"{partitions.where}: exactly one partition is the default")
+        raise keys.error("partitions", "exactly one is the default")
     return plan
 
 
-def _accelerators(keys: _Keys) -> Accelerators:
-    chips = Accelerators(keys.must(CHIP, keys.take("type", str), "a GRES type such as h100"), keys.number("count"))
+def _accelerators(keys: Reader) -> Accelerators:
+    chips = Accelerators(keys.word("type", CHIP, "a GRES type such as h100"), keys.count("count"))
     keys.done()
     return chips
 
 
-def _partition(name: str, keys: _Keys) -> LabPartition:
-    keys.must(NAME, name, "a partition is named with lower-case letters, digits and '-'")
-    limit = keys.must(LIMIT, keys.take("max_time", str), "max_time is written D-HH:MM:SS, HH:MM:SS or UNLIMITED")
+def _partition(name: str, keys: Reader) -> LabPartition:
+    _check_name(name, keys)
+    limit = keys.word("max_time", LIMIT, "D-HH:MM:SS, HH:MM:SS or UNLIMITED")
     partition = LabPartition(name, limit, keys.take("default", bool, False))
     keys.done()
     return partition
 
 
-class _Keys:
-    """A mapping that is emptied key by key, so that what is left over at the end is an error."""
-
-    def __init__(self, mapping: Any, source: str, path: str) -> None:
-        self.source, self.path = source, path
-        if not isinstance(mapping, dict) or not all(isinstance(key, str) for key in mapping):
-            raise InputError(f"{self.where}: expected a mapping")
-        self.left: dict[str, Any] = dict(mapping)
-        self.names = tuple(mapping)
-
-    @property
-    def where(self) -> str:
-        return f"{self.source}: {self.path}" if self.path else self.source
-
-    def _at(self, key: str) -> str:
-        return f"{self.source}: {self.path}.{key}" if self.path else f"{self.source}: {key}"
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        if key not in self.left:
-            if default is None:
-                raise InputError(f"{self._at(key)} is missing")
-            return default
-        value = self.left.pop(key)
-        if type(value) is not kind:
-            raise InputError(f"{self._at(key)}: expected {_KINDS[kind]}, found {value!r}")
-        return value
-
-    def number(self, key: str) -> int:
-        value = self.take(key, int)
-        if value < 1:
-            raise InputError(f"{self._at(key)}: expected 1 or more, found {value}")
-        return value
-
-    def sub(self, key: str) -> _Keys:
-        if key not in self.left:
-            raise InputError(f"{self._at(key)} is missing")
-        return _Keys(self.left.pop(key), self.source, f"{self.path}.{key}" if self.path else key)
-
-    def sub_if_any(self, key: str) -> _Keys | None:
-        return self.sub(key) if key in self.left else None
-
-    def native(self, key: str) -> str | None:
-        value = self.left.pop(key)
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{self._at(key)}: expected text or null, found {value!r}")
-        return value
-
-    def must(self, pattern: re.Pattern[str], value: str, expected: str) -> str:
-        if not pattern.fullmatch(value):
-            raise InputError(f"{self.where}: {expected}; found {value!r}")
-        return value
-
-    def done(self) -> None:
-        if self.left:
-            known = ", ".join(sorted(set(self.names) - set(self.left))) or "none"
-            raise InputError(f"{self._at(next(iter(self.left)))}: unknown key (known here: {known})")
+def _check_name(name: str, keys: Reader) -> None:
+    if not NAME.fullmatch(name):
+        raise keys.error("", "a name has lower-case letters, digits and '-', and begins with a letter")
 
 
-_KINDS: dict[type, str] = {str: "text", int: "a whole number", bool: "true or false"}
+def _native(key: str, keys: Reader) -> str | None:
+    return None if keys.take(key, object, None) is None else keys.take(key, str)

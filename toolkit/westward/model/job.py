@@ -79,6 +79,8 @@ class Resources:
         for name in ("nodes", "ntasks_per_node", "cpus_per_task", "walltime_s"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.mem_bytes is not None and self.mem_bytes < 1:
+            raise InputError(f"mem_bytes={self.mem_bytes} must be at least 1")
 
     @property
     def ntasks(self) -> int:

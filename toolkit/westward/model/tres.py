@@ -6,7 +6,9 @@ import re
 
 from westward.errors import QuantityError
 
-_GRES = re.compile(r"(?:gres[/:])?(?P<kind>[A-Za-z_]\w*)(?::(?P<type>[A-Za-z][\w.-]*))?(?::(?P<count>\d+))?(?:\(.*\))?")
+_KIND = re.compile(r"(?:gres[/:])?(?P<kind>[A-Za-z_]\w*)(?P<rest>.*)")
+# a type may begin with a digit, as NVIDIA's names of MIG slices do ("1g.10gb"), but is not a number
+_GPU = re.compile(r"(?::(?P<type>(?!\d+(?::|\(|$))\w[\w.-]*))?(?::(?P<count>\d+))?(?:\(.*\))?")
 _SPLIT = re.compile(r",(?![^(]*\))")
 
 
@@ -21,11 +23,14 @@ def parse_gpus(text: str) -> dict[str, int]:
     """
     gpus: dict[str, int] = {}
     for entry in _SPLIT.split(text) if text and text != "(null)" else ():
-        match = _GRES.fullmatch(entry.strip())
+        named = _KIND.fullmatch(entry.strip())
+        if named is not None and named["kind"] != "gpu":
+            continue
+        match = _GPU.fullmatch(named["rest"]) if named else None
         if match is None:
             raise QuantityError(f"'{entry}' in the GRES string '{text}' is not of the form kind[:type][:count]", entry)
         count = int(match["count"] or 1)
-        if match["kind"] == "gpu" and count:
+        if count:
             chip = match["type"] or "gpu"
             gpus[chip] = gpus.get(chip, 0) + count
     return gpus

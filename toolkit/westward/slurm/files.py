@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -32,18 +33,25 @@ class MountedFiles:
         mount, relative = self._split(PurePosixPath(path))
         try:
             directory = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise Unreachable(
+                f"site '{self._site}': its directory '{mount}' cannot be read here: {error.strerror}"
+            ) from error
+        try:
             for part in relative.parts[:-1]:
                 inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
                 os.close(directory)
                 directory = inner
-            try:
-                descriptor = os.open(relative.parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-            finally:
-                os.close(directory)
+            descriptor = os.open(relative.parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise StorageError(f"site '{self._site}': cannot read '{path}': {error.strerror}") from error
+        finally:
+            os.close(directory)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise StorageError(f"site '{self._site}': '{path}' is not a plain file")
         return os.fdopen(descriptor, "rb")
 
     def fetch(self, path: str, target: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from westward.errors import AccessRefused, SiteRefused, StorageError, Unreachable
+from westward.errors import AccessRefused, InputError, SiteRefused, StorageError, Unreachable
 from westward.model.job import JobState, JobStatus, Submission
 from westward.model.site import ClusterState, RestDoor
 from westward.slurm import restdata
@@ -46,10 +46,14 @@ class RestClient:
     def __init__(self, site: str, door: RestDoor) -> None:
         self._site = site
         self._door = door
-        self._http = httpx.Client(
-            base_url=door.url,
-            headers={"X-SLURM-USER-NAME": door.user, "X-SLURM-USER-TOKEN": self._token()},
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=door.url,
+                headers={"X-SLURM-USER-NAME": door.user, "X-SLURM-USER-TOKEN": self._token()},
+                trust_env=False,  # no proxy and no .netrc of the environment: the token goes to the cluster alone
+            )
+        except httpx.InvalidURL as error:
+            raise InputError(f"site '{site}': '{door.url}' is not an address: {error}") from error
         self._version: str | None = None
 
     def close(self) -> None:
@@ -216,6 +220,10 @@ class RestClient:
         timeout = httpx.Timeout(seconds, connect=CONNECT_TIMEOUT_S)
         try:
             return self._http.request(method, path, json=body, params=query, timeout=timeout)
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise InputError(
+                f"site '{self._site}': '{self._door.url}' is not an address: {error}", "write http://HOST:PORT"
+            ) from error
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise Unreachable(
                 f"site '{self._site}': nobody answers at {self._door.url} ({error})",
@@ -242,8 +250,10 @@ class RestClient:
             raise InDoubt(
                 f"site '{self._site}': {self._door.url} answered {answer.status_code} with no JSON: {shown[0][:200] if shown else 'nothing'}"
             ) from error
-        if not isinstance(content, dict):
-            raise InDoubt(f"site '{self._site}': {self._door.url} answered with no JSON object")
+        if not isinstance(content, dict) or not isinstance(content.get("errors"), list) or "meta" not in content:
+            raise InDoubt(
+                f"site '{self._site}': {self._door.url} answered {answer.status_code}, but not as slurmrestd does"
+            )
         return content
 
     def _raise(self, answer: httpx.Response, errors: Sequence[Mapping[str, Any]]) -> None:
@@ -260,6 +270,8 @@ class RestClient:
             with self._door.token_file.open() as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
                 token = file.read().strip()
+        except UnicodeDecodeError as error:
+            raise AccessRefused(f"site '{self._site}': '{self._door.token_file}' holds no token") from error
         except OSError as error:
             raise AccessRefused(
                 f"site '{self._site}': cannot read the token file '{self._door.token_file}': {error.strerror}",

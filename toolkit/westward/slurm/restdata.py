@@ -15,6 +15,10 @@ from westward.model.tres import parse_gpus
 from westward.model.units import format_duration, from_epoch
 
 MIB = 1024**2
+_NEVER = (
+    0xFFFFFFFE,
+    0xFFFFFFFF,
+)  # slurm.h's NO_VAL and INFINITE, which slurmdbd gives as the start of a job that never started
 _OUTAGES = (
     "Unable to contact slurm controller",
     "Connection refused",
@@ -155,7 +159,7 @@ def accounted_status(record: Mapping[str, Any]) -> JobStatus:
         exit_code=return_code,
         signal=signal,
         submitted_at=from_epoch(_plain(time["submission"])),
-        started_at=from_epoch(_plain(time["start"])),
+        started_at=from_epoch(_plain(time["start"])) if time["start"] not in _NEVER else None,
         ended_at=from_epoch(_plain(time["end"])),
         nodes="" if record["nodes"] == "None assigned" else record["nodes"],
     )
@@ -168,9 +172,8 @@ def _exit(code: Mapping[str, Any]) -> tuple[int | None, int | None]:
 def error_text(error: Mapping[str, Any]) -> str:
     """One error of an answer: what Slurm calls it, and its description where that says more."""
     name, described = str(error.get("error") or ""), str(error.get("description") or "")
-    return (
-        described if name in described else ": ".join(part for part in (name, described) if part) or "no reason given"
-    )
+    said = described if name in described else ": ".join(part for part in (name, described) if part)
+    return said or "no reason given"
 
 
 def is_outage(error: Mapping[str, Any]) -> bool:

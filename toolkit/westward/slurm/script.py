@@ -6,6 +6,7 @@ slurmrestd ignores its `#SBATCH` lines, so every option also stands in `Submissi
 
 from __future__ import annotations
 
+import re
 import shlex
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,10 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
     directory, stdout = f"{site.root}/{name}", f"{site.root}/{name}.out"
     mib = -(-resources.mem_bytes // 1024**2) if resources.mem_bytes else None
     account, qos = spec.account or site.account, spec.qos or site.qos
+    for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
+        # an #SBATCH line is split like a shell's, and a new line in it would be a command of the script
+        if word is not None and not re.fullmatch(r"\w[\w.@+-]*", word, re.ASCII):
+            raise InputError(f"site '{site.name}': {option} {word!r} is not one word")
     options = [
         f"--job-name={name}",
         f"--partition={offer.partition}",

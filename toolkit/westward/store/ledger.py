@@ -155,6 +155,8 @@ class Ledger:
             InputError: several are.
         """
         start = text.rpartition("~")[2].lower()
+        if not start.isascii():  # no key has such a letter, and not every such text can go to a database
+            raise NotFound(f"no job here has a key that begins with {text!r}", "list them with 'westward jobs'")
         with self._transaction() as db:
             rows = db.execute(sql.select(_jobs).where(_jobs.c.key.startswith(start, autoescape=True)).limit(3)).all()
         if not rows or not start:
@@ -304,11 +306,12 @@ def _process_identity() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """Field 22 of proc(5)'s /proc/PID/stat, in clock ticks after boot; None where there is no such process."""
+    """Field 22 of proc(5)'s /proc/PID/stat, in clock ticks after boot; None where no such process runs any more."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+    return None if fields[0] in "ZX" else fields[19]  # dead, and only not reaped yet
 
 
 def _alive(owner: str) -> bool:

@@ -1,0 +1,110 @@
+"""What people see: whatever a user, a job or a site says is shown, and neither taken for markup nor for commands to a terminal."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
+from westward.cli.show import decision_table, printable, reason, record_table, say_error
+from westward.errors import InputError
+from westward.federation.router import route
+from westward.model.decision import TERMS, Decision, Policy, Rejection
+
+MARKUP = "[bold red]x[/] [/nope] [link=http://evil]y"
+ESCAPES = "a\x1b[31mred\x1b]0;title\x07\x9b5m\r\nb\u202ec"
+
+
+def shown(table: Table) -> str:
+    out = io.StringIO()
+    Console(file=out, width=300, force_terminal=False, color_system=None).print(table)
+    return out.getvalue()
+
+
+def decided(**more: object) -> Decision:
+    policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+    known = catalogue(site("east", rent=10), site("west", rent=8))
+    made = route(job(), policy, "ningxia", known, snapshot({"east": cluster(), "west": cluster()}), NOW)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["plain", "größe 训练", "it's [bold]", "a b"])
+def test_ordinary_text_is_printed_as_it_is(text: str) -> None:
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [("\x1b[31mred", r"\x1b[31mred"), ("two\nlines", r"two\nlines"), ("bell\x07", r"bell\x07"), ("\u202etxt", r"\u202etxt"), ("\x9b", r"\x9b"), ("\udcff", r"\udcff")],
+)  # fmt: skip
+def test_control_characters_are_spelt_out(text: str, harmless: str) -> None:
+    assert printable(text) == harmless
+    assert printable(text).isprintable()
+
+
+class TestDecisionTable:
+    def test_offers_with_their_terms_and_verdicts(self) -> None:
+        text = shown(decision_table(decided(), "allreduce"))
+        assert "allreduce: offers by policy 'plain', costs in CNY" in text
+        for words in ("west", "east", "h100", "now", "0.5 ms", "3.372 kWh", "compute", "energy", "carbon", "chosen"):
+            assert words in text
+        assert "most by compute (+8.000)" in text
+        assert "transfer" not in text, "a term that no offer has is left out"
+
+    def test_rejections_with_their_reasons(self) -> None:
+        text = shown(decision_table(decided(rejections=(Rejection("north", "gpu: is not up"),)), "job"))
+        assert "out: gpu: is not up" in text
+
+    @pytest.mark.parametrize("part", ["job", "site", "reason", "policy"])
+    def test_markup_is_shown_literally(self, part: str) -> None:
+        rejection = Rejection(MARKUP if part == "site" else "north", MARKUP if part == "reason" else "because")
+        decision = decided(rejections=(rejection,), policy=MARKUP if part == "policy" else "plain")
+        assert MARKUP in shown(decision_table(decision, MARKUP if part == "job" else "job"))
+
+    @pytest.mark.parametrize("part", ["job", "site", "reason", "partition"])
+    def test_no_control_character_gets_through(self, part: str) -> None:
+        """A node's drain reason is written by anybody who may drain it, a job's name by anybody."""
+        rejection = Rejection(ESCAPES if part == "site" else "north", ESCAPES if part == "reason" else "because")
+        decision = decided(rejections=(rejection,))
+        if part == "partition":
+            decision = replace(decision, offers=tuple(replace(offer, partition=ESCAPES) for offer in decision.offers))
+        text = shown(decision_table(decision, ESCAPES if part == "job" else "job"))
+        assert all(char.isprintable() or char == "\n" for char in text)
+
+    def test_the_site_that_was_named_is_marked(self) -> None:
+        decision = decided(overridden=True)
+        assert "chosen (named by --site)" in shown(decision_table(decision, "job"))
+        assert reason(decision) == "named by --site"
+
+
+class TestRecordTable:
+    RECORD = {  # noqa: RUF012
+        "columns": [{"name": "bytes", "unit": "B"}, {"name": "kernel", "unit": ""}],
+        "rows": [{"bytes": 8, "kernel": "ours"}, {"bytes": 16, "kernel": None}],
+    }
+
+    def test_columns_with_units_and_rows(self) -> None:
+        text = shown(record_table("gemm", self.RECORD))
+        assert "bytes (B)" in text
+        assert "ours" in text
+        assert text.splitlines()[-2].split()[-1] == "-" or "-" in text
+
+    def test_markup_of_a_job_is_shown_literally(self) -> None:
+        record = {"columns": [{"name": MARKUP, "unit": MARKUP}], "rows": [{MARKUP: MARKUP}]}
+        assert shown(record_table("gemm", record)).count(MARKUP) >= 2
+
+    def test_no_control_character_of_a_job_gets_through(self) -> None:
+        record = {"columns": [{"name": ESCAPES, "unit": ""}], "rows": [{ESCAPES: ESCAPES}]}
+        assert all(char.isprintable() or char == "\n" for char in shown(record_table("gemm", record)))
+
+
+def test_an_error_shows_its_next_step_and_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    say_error(InputError(f"site 'west' refuses: {MARKUP}\x1b]0;title\x07", "do this"))
+    told = capsys.readouterr().err
+    assert MARKUP in told
+    assert "next:  do this" in told
+    assert "\x1b" not in told

@@ -1,0 +1,197 @@
+"""Where a job goes and why: the same choice each time, and a reason for every other site."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from unit.federation.worlds import NOW, catalogue, cluster, full, job, node, site, snapshot
+from westward.errors import NoSiteFits, NotFound, Unreachable
+from westward.federation.router import chosen_offer, route
+from westward.jobs.template import compose_job
+from westward.model.decision import TERMS, Decision, Policy
+from westward.model.job import JobSpec
+from westward.model.site import Catalogue, ClusterState
+
+PLAIN = Policy("plain", dict.fromkeys(TERMS, 1.0), carbon_price_per_kg=0.1, waiting_price_per_h=20.0)
+REGION = "yangtze-river-delta"
+TWO = catalogue(site("east", rent=10), site("west", rent=8))
+
+
+def decide(
+    spec: JobSpec | None = None,
+    known: Catalogue = TWO,
+    clusters: dict[str, ClusterState] | None = None,
+    silent: dict[str, str] | None = None,
+    policy: Policy = PLAIN,
+    only_site: str | None = None,
+) -> Decision:
+    if clusters is None:
+        clusters = {name: cluster() for name in known.sites if name not in (silent or {})}
+    return route(spec or job(), policy, REGION, known, snapshot(clusters, silent), NOW, only_site)
+
+
+def shipped(name: str) -> Policy:
+    return compose_job("gemm", [f"policy={name}"]).policy
+
+
+class TestChoice:
+    def test_the_cheapest_offer_is_chosen_and_the_rest_is_ranked(self) -> None:
+        decision = decide()
+        assert [offer.site for offer in decision.offers] == ["west", "east"]
+        assert decision.chosen is decision.offers[0]
+        assert not decision.overridden
+
+    def test_an_offer_by_hand(self) -> None:
+        """One hour of 4 H100 (700 W) and one CPU (10 W) at PUE 1.2: 3.372 kWh."""
+        chosen = chosen_offer(decide(known=catalogue(site("west", rent=8))))
+        assert (chosen.partition, chosen.chip, chosen.start_in_s, chosen.rtt_ms) == ("gpu", "h100", 0.0, 24.3)
+        assert chosen.energy_kwh == pytest.approx(3.372)
+        assert chosen.carbon_kg == pytest.approx(3.372 * 0.6)
+        assert chosen.cost.compute == pytest.approx(4 * 8 + 0.05)
+        assert chosen.cost.energy == pytest.approx(3.372 * 0.5)
+        assert chosen.cost.carbon == pytest.approx(3.372 * 0.6 * 0.1)
+        assert chosen.cost.total == pytest.approx(sum(getattr(chosen.cost, term) for term in TERMS))
+
+    def test_what_is_priced_is_the_time_limit_that_slurm_will_keep(self) -> None:
+        """Slurm rounds a limit up to whole minutes, and so does the script; 61 s cost what 120 s cost."""
+        one, two = (chosen_offer(decide(job(walltime_s=seconds))) for seconds in (61, 120))
+        assert one.energy_kwh == pytest.approx(two.energy_kwh)
+        assert one.cost.total == pytest.approx(two.cost.total)
+
+    def test_equal_costs_go_to_the_earlier_start(self) -> None:
+        no_wait = replace(PLAIN, waiting_price_per_h=0.0)
+        clusters = {"a": cluster(full("n1"), ends={"n1": 600}), "b": cluster()}
+        decision = decide(known=catalogue(site("a"), site("b")), clusters=clusters, policy=no_wait)
+        assert [offer.site for offer in decision.offers] == ["b", "a"]
+
+    def test_equal_offers_go_to_the_first_name(self) -> None:
+        assert [offer.site for offer in decide(known=catalogue(site("b"), site("a"))).offers] == ["a", "b"]
+
+    @settings(deadline=None, max_examples=40)
+    @given(
+        order=some.permutations(["a", "b", "c", "d", "e"]),
+        rents=some.lists(some.sampled_from([7.0, 8.0]), min_size=5, max_size=5),
+    )
+    def test_the_order_of_the_sites_decides_nothing(self, order: list[str], rents: list[float]) -> None:
+        sites = {name: site(name, rent=rent) for name, rent in zip("abcde", rents, strict=True)}
+        clusters = {name: cluster() for name in order}
+        shuffled = decide(known=catalogue(*(sites[name] for name in order)), clusters=clusters)
+        assert shuffled == decide(known=catalogue(*sites.values()))
+
+    def test_a_site_is_listed_once_with_its_best_partition(self) -> None:
+        state = cluster(node("n1"), full("n2", partitions=("slow",)), ends={"n2": 600})
+        state = replace(state, partitions=(replace(state.partitions[0], name="slow"), state.partitions[0]))
+        decision = decide(known=catalogue(site("west")), clusters={"west": state})
+        assert [(offer.site, offer.partition) for offer in decision.offers] == [("west", "gpu")]
+
+    def test_any_chip_goes_to_one_that_has_a_price(self) -> None:
+        """Both kinds of nodes are free; what the site charges for one of them is known."""
+        state = cluster(node("n1", accelerators={"b200": 4}), node("n2"))
+        assert chosen_offer(decide(job("any:4"), catalogue(site("west")), {"west": state})).chip == "h100"
+
+    def test_any_chip_goes_to_the_one_that_the_policy_prefers(self) -> None:
+        both = site("west", rent=5)
+        dear = replace(both.prices.accelerator_hour["h100"], value=50.0)
+        both = replace(
+            both, prices=replace(both.prices, accelerator_hour={**both.prices.accelerator_hour, "a100": dear})
+        )
+        state = cluster(node("n1", accelerators={"a100": 4}), node("n2"))
+        assert chosen_offer(decide(job("any:4"), catalogue(both), {"west": state})).chip == "h100"
+
+    def test_the_decision_says_what_it_rests_on(self) -> None:
+        clusters = {"east": replace(cluster(), taken_at=NOW - timedelta(seconds=7)), "west": cluster()}
+        decision = decide(clusters=clusters)
+        assert decision.snapshot_age_s == 7
+        assert decision.catalogue_digest == TWO.digest
+        assert (decision.currency, decision.region, decision.decided_at) == ("CNY", REGION, NOW)
+
+    def test_an_unknown_region_has_no_round_trip(self) -> None:
+        decision = route(job(), PLAIN, "mars", TWO, snapshot({"east": cluster(), "west": cluster()}), NOW)
+        assert {offer.rtt_ms for offer in decision.offers} == {None}
+
+
+class TestPolicies:
+    """One catalogue in which every aim is met by another site."""
+
+    KNOWN = catalogue(
+        site("cheap", rent=5, kg=0.9),
+        site("green", rent=9, kg=0.05, kwh=0.8),
+        site("quick", rent=12, kg=0.8, kwh=0.9),
+        site("middle", rent=6.2, kg=0.3),
+    )
+
+    @pytest.mark.parametrize(
+        ("policy", "winner"),
+        [("cheapest", "cheap"), ("greenest", "green"), ("soonest", "quick"), ("balanced", "middle")],
+    )
+    def test_each_shipped_policy_has_its_own_winner(self, policy: str, winner: str) -> None:
+        waits = {"cheap": 7200.0, "green": 7200.0, "middle": 1800.0}
+        clusters = {name: cluster(full("n1"), ends={"n1": wait}) for name, wait in waits.items()}
+        decision = decide(known=self.KNOWN, clusters={**clusters, "quick": cluster()}, policy=shipped(policy))
+        assert decision.policy == policy
+        assert chosen_offer(decision).site == winner
+
+    def test_soonest_takes_the_cheapest_of_equal_starts(self) -> None:
+        assert chosen_offer(decide(known=self.KNOWN, policy=shipped("soonest"))).site == "cheap"
+
+
+class TestNamedSite:
+    def test_it_is_chosen_though_another_is_better(self) -> None:
+        decision = decide(only_site="east")
+        assert chosen_offer(decision, "east").site == "east"
+        assert decision.overridden
+        assert [offer.site for offer in decision.offers] == ["west", "east"], "the ranking stays visible"
+
+    def test_it_is_not_chosen_where_the_job_cannot_run(self) -> None:
+        decision = decide(clusters={"east": cluster(up=False), "west": cluster()}, only_site="east")
+        assert decision.chosen is None
+        with pytest.raises(NoSiteFits, match=r"site 'east'(.|\n)*gpu: is not up"):
+            chosen_offer(decision, "east")
+
+    def test_it_is_known_or_the_known_ones_are_said(self) -> None:
+        with pytest.raises(NotFound, match="'north'") as caught:
+            decide(only_site="north")
+        assert "east, west" in caught.value.next_step
+
+
+class TestRejections:
+    def test_a_silent_site_is_marked_with_what_went_wrong(self) -> None:
+        decision = decide(silent={"west": "nobody answers at http://west"})
+        assert [(out.site, out.reason, out.reachable) for out in decision.rejections] == [
+            ("west", "nobody answers at http://west", False)
+        ]
+        assert chosen_offer(decision).site == "east"
+
+    def test_where_no_site_fits_every_reason_is_said(self) -> None:
+        clusters = {"a": cluster(up=False), "b": cluster(max_walltime_s=60), "c": cluster(full("n1"))}
+        known = catalogue(*(site(name) for name in "abcd"))
+        decision = decide(known=known, clusters=clusters, silent={"d": "no answer"})
+        with pytest.raises(NoSiteFits) as caught:
+            chosen_offer(decision)
+        assert caught.value.exit_code == 3
+        for words in ("a: gpu: is not up", "b: gpu: time limit", "c: its nodes are taken", "d: no answer"):
+            assert words in str(caught.value)
+
+    def test_where_all_are_silent_they_are_unreachable(self) -> None:
+        with pytest.raises(Unreachable, match=r"(?s)east: gone.*west: gone too") as caught:
+            chosen_offer(decide(clusters={}, silent={"east": "gone", "west": "gone too"}))
+        assert caught.value.exit_code == 4
+
+    def test_every_partition_s_reason_is_in_it(self) -> None:
+        state = cluster(up=False)
+        state = replace(state, partitions=(*state.partitions, replace(state.partitions[0], name="long")))
+        (rejection,) = decide(known=catalogue(site("west")), clusters={"west": state}).rejections
+        assert rejection.reason == "gpu: is not up; long: is not up"
+
+    def test_a_chip_without_a_price_is_not_guessed(self) -> None:
+        (rejection,) = decide(job("any:4"), catalogue(site("west", chip="a100"))).rejections
+        assert "no price" in rejection.reason
+        assert "h100" in rejection.reason
+
+    def test_a_job_on_cpus_needs_no_price_of_a_chip(self) -> None:
+        assert chosen_offer(decide(job(None), catalogue(site("west", chip="a100")))).chip is None

@@ -1,0 +1,197 @@
+"""What a job left behind: a missing or a bad output is never a success."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unit.federation.worlds import site as a_site
+from westward.jobs import collect as module
+from westward.jobs.collect import collect, open_log, results_dir
+from westward.model.job import JobState, JobStatus, Submission
+from westward.model.site import Site
+from westward.store.ledger import Job, Ledger
+
+Ended = Callable[..., Job]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VISIBLE_WITHIN_S", 0.0)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    (tmp_path / "mount" / "me").mkdir(parents=True)
+    return replace(a_site("west"), files={"/shared": tmp_path / "mount"}, root="/shared/me")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, site: Site) -> Path:
+    """The job's own directory, as it is seen here."""
+    made = tmp_path / "mount" / "me" / "job~aaaaaaaaaaaa"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Iterator[Ended]:
+    ledger = Ledger()
+
+    def ended(state: JobState = JobState.COMPLETED, outputs: tuple[str, ...] = ("result.json",), **more: Any) -> Job:
+        key = "a" * 12
+        submission = Submission(
+            name=f"job~{key}", partition="gpu", account=None, qos=None, nodes=1, ntasks=1, ntasks_per_node=1,
+            cpus_per_task=1, mem_per_node_mib=None, gres=None, walltime_s=60, root="/shared/me",
+            directory=f"/shared/me/job~{key}", stdout=f"/shared/me/job~{key}.out", environment={}, script="",
+        )  # fmt: skip
+        ledger.add(key, "job", "gemm", "west", submission, outputs, {})
+        ledger.handle(key, 7)
+        ledger.released(key)
+        ledger.seen(key, JobStatus(7, submission.name, state, **more))
+        return ledger.get(key)
+
+    yield ended
+    ledger.close()
+
+
+def write(directory: Path, content: Any) -> None:
+    (directory / "result.json").write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_completed_with_a_good_record_is_a_success(ended: Ended, site: Site, directory: Path) -> None:
+    write(directory, {"status": "ok", "rows": [1]})
+    result = collect(ended(), site)
+    assert result.ok
+    assert result.problem == ""
+    assert result.record == {"status": "ok", "rows": [1]}
+    assert result.files["result.json"].parent == results_dir("a" * 12)
+
+
+def test_completed_without_its_output_is_no_success(ended: Ended, site: Site, directory: Path) -> None:
+    result = collect(ended(), site)
+    assert not result.ok
+    assert result.problem == "it ended COMPLETED but left no result.json"
+    assert result.record is None
+
+
+def test_completed_without_even_a_directory_is_no_success(ended: Ended, site: Site) -> None:
+    assert not collect(ended(), site).ok
+
+
+def test_a_job_that_promised_nothing_needs_nothing(ended: Ended, site: Site) -> None:
+    assert collect(ended(outputs=()), site).ok
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state is not JobState.COMPLETED])
+def test_every_other_end_is_a_problem_though_the_record_is_good(
+    ended: Ended, site: Site, directory: Path, state: JobState
+) -> None:
+    write(directory, {"status": "ok"})
+    result = collect(ended(state), site)
+    assert not result.ok
+    assert str(state) in result.problem
+
+
+def test_a_failure_says_exit_code_and_reason(ended: Ended, site: Site, directory: Path) -> None:
+    result = collect(ended(JobState.FAILED, exit_code=3, reason="NonZeroExitCode"), site)
+    assert result.problem == "ended FAILED with exit code 3: NonZeroExitCode"
+
+
+def test_a_benchmark_that_says_it_failed_has_failed(ended: Ended, site: Site, directory: Path) -> None:
+    write(directory, {"status": "failed", "message": "3 of 1024 values were wrong"})
+    result = collect(ended(), site)
+    assert not result.ok
+    assert result.problem == "3 of 1024 values were wrong"
+    assert result.record is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "no JSON",
+        "[]",
+        "null",
+        '"ok"',
+        "{}",
+        '{"status": "fine"}',
+        '{"status": null}',
+        "[" * 200_000,
+        "9" * 10_000,
+    ],
+    ids=lambda content: content[:12],
+)
+def test_a_record_that_does_not_say_ok_is_no_success(ended: Ended, site: Site, directory: Path, content: str) -> None:
+    write(directory, content)
+    result = collect(ended(), site)
+    assert not result.ok
+    assert result.problem
+
+
+def test_a_record_that_is_no_text_is_no_success(ended: Ended, site: Site, directory: Path) -> None:
+    (directory / "result.json").write_bytes(b"\xff\xfe{}")
+    assert "result.json" in collect(ended(), site).problem
+
+
+def test_a_link_is_not_followed(ended: Ended, site: Site, directory: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"status": "ok"}')
+    (directory / "result.json").symlink_to(tmp_path / "other.json")
+    result = collect(ended(), site)
+    assert not result.ok
+    assert "result.json could not be fetched" in result.problem
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other/result.json", "/etc/hostname", "a/..", ""])
+def test_an_output_elsewhere_is_no_success(ended: Ended, site: Site, directory: Path, name: str) -> None:
+    assert not collect(ended(outputs=(name,)), site).ok
+
+
+def test_outputs_of_one_name_in_two_directories_are_two(ended: Ended, site: Site, directory: Path) -> None:
+    for rank in ("0", "1"):
+        (directory / rank).mkdir()
+    (directory / "0" / "log.txt").write_text("of rank 0")
+    result = collect(ended(outputs=("0/log.txt", "1/log.txt")), site)
+    assert not result.ok, "1/log.txt is missing"
+    (directory / "1" / "log.txt").write_text("of rank 1")
+    result = replace(result, files=collect(replace_outputs(result.key), site).files)
+    assert [result.files[name].read_text() for name in ("0/log.txt", "1/log.txt")] == ["of rank 0", "of rank 1"]
+
+
+def replace_outputs(key: str) -> Job:
+    return Ledger().get(key)
+
+
+def test_what_was_fetched_stays_when_the_site_is_gone(ended: Ended, site: Site, directory: Path) -> None:
+    write(directory, {"status": "ok"})
+    job = ended()
+    collect(job, site)
+    (directory / "result.json").unlink()
+    assert collect(job, site).ok
+
+
+def test_a_file_that_the_network_shows_a_moment_later_is_waited_for(
+    ended: Ended, site: Site, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "VISIBLE_WITHIN_S", 5.0)
+    threading.Timer(0.3, write, (directory, {"status": "ok"})).start()
+    started = time.monotonic()
+    assert collect(ended(), site).ok
+    assert time.monotonic() - started < 3
+
+
+def test_the_log_is_read_where_the_job_wrote_it(ended: Ended, site: Site, directory: Path) -> None:
+    job = ended()
+    with pytest.raises(FileNotFoundError):
+        open_log(job, site)
+    directory.with_name(f"{directory.name}.out").write_bytes(b"hello\n\xff")
+    with open_log(job, site) as log:
+        assert log.read() == b"hello\n\xff"

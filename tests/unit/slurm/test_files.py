@@ -1,0 +1,138 @@
+"""Files of a site through mounts: what jobs wrote there is not trusted."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from westward.errors import StorageError, Unreachable, WestwardError
+from westward.slurm.files import MountedFiles
+
+SECRET = b"a file of the user's own, outside of the site"
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Path:
+    made = tmp_path / "mount"
+    (made / "me" / "job").mkdir(parents=True)
+    (made / "me" / "job" / "result.json").write_bytes(b"{}")
+    (tmp_path / "secret").write_bytes(SECRET)
+    return made
+
+
+@pytest.fixture
+def files(mount: Path) -> MountedFiles:
+    return MountedFiles("west", {"/shared": mount})
+
+
+def test_a_file_is_read_through_its_mount(files: MountedFiles) -> None:
+    with files.open("/shared/me/job/result.json") as file:
+        assert file.read() == b"{}"
+
+
+@pytest.mark.parametrize("path", ["/shared/me/job/other", "/shared/nobody/job/result.json", "/shared/me/job/a/b/c"])
+def test_what_is_not_there_yet(files: MountedFiles, path: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.open(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "/shared", "/sharedness/x", "/shared/../secret", "/shared/me/../../secret", "relative", "", "/"],
+)
+def test_what_no_mount_covers_is_never_read(files: MountedFiles, path: str) -> None:
+    with pytest.raises(Unreachable, match="site 'west'") as caught:
+        files.open(path)
+    assert "access: files" in caught.value.next_step
+
+
+def link_file(job: Path) -> None:
+    (job / "result.json").unlink()
+    (job / "result.json").symlink_to(job.parents[2] / "secret")
+
+
+def link_directory(job: Path) -> None:
+    (job / "result.json").unlink()
+    (job.parents[2] / "elsewhere").mkdir()
+    (job.parents[2] / "elsewhere" / "result.json").write_bytes(SECRET)
+    job.rmdir()
+    job.symlink_to(job.parents[2] / "elsewhere")
+
+
+def a_directory(job: Path) -> None:
+    (job / "result.json").unlink()
+    (job / "result.json").mkdir()
+
+
+def a_pipe(job: Path) -> None:
+    (job / "result.json").unlink()
+    os.mkfifo(job / "result.json")
+
+
+@pytest.mark.parametrize("instead", [link_file, link_directory, a_directory, a_pipe], ids=lambda f: f.__name__)
+def test_only_plain_files_under_plain_directories_are_read(
+    files: MountedFiles, mount: Path, tmp_path: Path, instead: Callable[[Path], None]
+) -> None:
+    instead(mount / "me" / "job")
+    with pytest.raises(StorageError, match="site 'west'"):
+        files.open("/shared/me/job/result.json")
+    with pytest.raises(StorageError):
+        files.fetch("/shared/me/job/result.json", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_mount_that_is_away_is_not_the_job_s_fault(tmp_path: Path) -> None:
+    with pytest.raises(WestwardError, match="gone"):
+        MountedFiles("west", {"/shared": tmp_path / "gone"}).open("/shared/me/job/result.json")
+
+
+def test_looking_again_and_again_uses_nothing_up(files: MountedFiles, mount: Path) -> None:
+    """A watcher looks for the same missing file for hours."""
+    (mount / "me" / "link").symlink_to(mount / "me" / "job")
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("/shared/nobody/job/result.json", "/shared/me/job/missing", "/shared/me/link/result.json"):
+        for _ in range(20):
+            with pytest.raises((FileNotFoundError, StorageError)):
+                files.open(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_is_fetched_byte_by_byte(files: MountedFiles, mount: Path, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (mount / "me" / "job" / "result.json").write_bytes(content)
+    (tmp_path / "target").write_bytes(b"an older one")
+    files.fetch("/shared/me/job/result.json", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == content
+
+
+def test_a_file_is_fetched_whole_or_not_at_all(mount: Path, tmp_path: Path) -> None:
+    """The disk fills up half-way; a limit on file sizes stands for that."""
+    (mount / "me" / "job" / "result.json").write_bytes(b"x" * 1_000_000)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    code = (
+        "from pathlib import Path; from westward.slurm.files import *\n"
+        f"try: MountedFiles('west', {{'/shared': Path({str(mount)!r})}}).fetch('/shared/me/job/result.json', Path({str(kept / 'target')!r}))\n"
+        "except StorageError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        check=False,
+    )
+    assert "target" in done.stdout, done.stderr
+    assert list(kept.iterdir()) == []
+
+
+def test_a_target_that_cannot_be_written_is_named(files: MountedFiles, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="missing/target"):
+        files.fetch("/shared/me/job/result.json", tmp_path / "missing" / "target")
