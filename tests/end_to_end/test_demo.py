@@ -31,7 +31,12 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_the_demo_runs_both_jobs_and_writes_a_report(lab: str, tmp_path: Path):
     for _ in range(2):  # the second call finds everything there
         done = subprocess.run(
-            [ROOT / "run", "demo", "--lab", lab], capture_output=True, text=True, timeout=540, check=False
+            [ROOT / "run", "demo", "--lab", lab],
+            capture_output=True,
+            text=True,
+            timeout=540,
+            check=False,
+            env=dict(os.environ),  # the process's own may hold the COLUMNS that readline put there
         )
         assert done.returncode == 0, done.stdout + done.stderr
         out = done.stdout

@@ -73,7 +73,7 @@ def test_a_site_is_named_by_its_cluster_in_the_lab_of_the_topologys_name() -> No
 
 
 def test_the_benchmark_sources_come_before_the_packages() -> None:
-    paths = job_environment(("/opt/westward/bench/1", "/opt/westward/packages/2"), nodes.lab_user())["PYTHONPATH"]
+    paths = job_environment(("/opt/westward/bench/1", "/opt/westward/packages/2"), nodes.lab_user(), None)["PYTHONPATH"]
     assert paths == "/opt/westward/bench/1:/opt/westward/packages/2"
 
 

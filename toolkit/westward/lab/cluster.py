@@ -19,7 +19,7 @@ from westward.lab.config import REST_PORT
 from westward.lab.engine import LAB, OWNER, TOPOLOGY, Seen
 from westward.lab.images import ensure_node_image
 from westward.lab.nodes import CONTROLLER, LabUser, NodePlan
-from westward.lab.nodetree import NodeTree, ensure_tree
+from westward.lab.nodetree import NodeTree, bench_commit, ensure_tree
 from westward.lab.sites import job_environment, write_site
 from westward.lab.state import LabFolder, Record
 from westward.lab.teardown import of_lab, refuse_if_foreign, remove_engine_objects, remove_half_made
@@ -241,7 +241,7 @@ class _Builder:
     ) -> tuple[dict[str, Path], dict[str, str]]:
         """Tokens and site files: what a user of the lab is given."""
         ports = {seen.name: seen.published.get(REST_PORT) for seen in engine.survey(self.client)}
-        environment = job_environment(tree.on_node, self.user)
+        environment = job_environment(tree.on_node, self.user, bench_commit())
         sites, urls = {}, {}
         for plan in self.topology.clusters:
             port = ports[f"{self.folder.lab}.{plan.controller}"]

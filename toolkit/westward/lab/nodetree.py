@@ -113,6 +113,17 @@ def bench_source() -> Path:
     return Path(places[0])
 
 
+def bench_commit() -> str | None:
+    """The git commit of the benchmarks' source, with "-dirty" where they differ from it; None outside a checkout."""
+    git = ["git", "-C", str(bench_source().resolve())]
+    try:
+        commit = process.run([*git, "rev-parse", "HEAD"], timeout_s=10).stdout.strip()
+        changed = process.run([*git, "status", "--porcelain", "--", "."], timeout_s=10).stdout.strip()
+    except WestwardError:
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
 def _pip(draft: Path, wanted: tuple[str, ...]) -> None:
     platforms = [word for system in MANYLINUX for word in ("--platform", f"{system}_{platform.machine()}")]
     argv = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]

@@ -22,9 +22,10 @@ def site_name(lab: str, topology: str, cluster: str) -> str:
     return cluster if lab == topology else f"{lab}-{cluster}"
 
 
-def job_environment(directories: Sequence[str], user: LabUser) -> dict[str, str]:
-    """What a job in a lab needs to find its packages, and to use Open MPI between containers."""
+def job_environment(directories: Sequence[str], user: LabUser, commit: str | None) -> dict[str, str]:
+    """What a job in a lab needs to find its packages, to say of which commit they are, and to use Open MPI between containers."""
     return {
+        **({"WESTWARD_GIT_SHA": commit} if commit else {}),
         "PYTHONPATH": ":".join(directories),
         # the packages are mounted read-only: what Python compiles of them is kept beside the user's files, for every node
         "PYTHONPYCACHEPREFIX": f"{user.home}/.cache/pycache",
