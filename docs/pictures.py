@@ -5,6 +5,7 @@ The decision table is what `westward plan allreduce nodes=2` prints; the report 
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import sys
@@ -24,10 +25,13 @@ HERE = Path(__file__).parent / "pictures"
 
 def decision_table(target: Path) -> None:
     """The plan as SVG, without fonts from the network."""
-    with tempfile.TemporaryFile("w") as nowhere:
-        show.out = Console(record=True, file=nowhere, width=132, force_terminal=True, highlight=False)
-        plan("allreduce", ["nodes=2"])
-        svg = show.out.export_svg(title="westward plan allreduce nodes=2")
+    printed, show.out = (
+        show.out,
+        Console(record=True, file=io.StringIO(), width=144, force_terminal=True, highlight=False),
+    )
+    plan("allreduce", ["nodes=2"])
+    svg = show.out.export_svg(title="westward plan allreduce nodes=2")
+    show.out = printed
     target.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
 

@@ -63,9 +63,10 @@ def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
 def decision_table(decision: Decision, job: str) -> Table:
     """The offers with their cost by term, best first, and why every other site is out."""
     terms = [term for term in TERMS if any(getattr(offer.cost, term) for offer in decision.offers)]
-    columns = ["site", "partition", "chip", "start", "rtt", "energy", "CO2e", *terms, "total", "verdict"]
+    costs = [f"{term} {decision.currency}" for term in [*terms, "total"]]
+    columns = ["site", "partition", "chip", "start", "rtt", "energy", "CO2e", *costs, "verdict"]
     made = table(
-        f"{printable(job)}: offers by policy '{decision.policy}', costs in {decision.currency} for the whole time limit",
+        f"{printable(job)}: offers by policy '{decision.policy}', for the whole time limit",
         *columns,
         numbers=columns[3:-1],
     )

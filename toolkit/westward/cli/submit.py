@@ -66,12 +66,10 @@ def plan(
         show.out.print(
             Text(f"script for {offer.site} ({'k' * KEY_LENGTH} stands for the key that submit makes)", style="bold")
         )
-        show.out.print(
-            Syntax(script, "bash", background_color="default", word_wrap=True)
-            if show.out.is_terminal
-            else Text(script),
-            soft_wrap=True,
-        )
+        if show.out.is_terminal:
+            show.out.print(Syntax(script, "bash", background_color="default", word_wrap=True))
+        else:
+            show.out.print(Text(script), soft_wrap=True)
 
 
 def submit(
