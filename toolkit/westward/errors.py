@@ -1,6 +1,6 @@
 """One tree of errors. Each knows the exit code a command ends with and whether trying again can help.
 
-The command line prints `str(error)` and, where there is one, the next step; `cli.main` is the only place that catches these.
+The command line prints `str(error)` and, where there is one, the next step (`cli.main`).
 """
 
 from __future__ import annotations

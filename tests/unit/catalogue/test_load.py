@@ -11,6 +11,7 @@ import yaml
 
 import westward
 from westward.catalogue.load import load_accelerators, load_catalogue, load_site, load_sites
+from westward.directories import config_dir
 from westward.errors import InputError, NotFound
 
 PACKAGE = Path(westward.__file__).parent
@@ -163,13 +164,33 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_site(tmp_path / "nothing.yaml")
 
 
-def test_a_chip_without_power_cannot_be_priced(tmp_path: Path) -> None:
-    file = tmp_path / "accelerators.yaml"
-    chip = {"vendor": "x", "peak_flops": {"f64": 1e12}, "mem_bytes": 1e9, "source": "a data sheet", "as_of": "2024"}
-    for power in (-400, 0):
-        file.write_text(yaml.safe_dump({"x1": {**chip, "power_w": power}}))
-        with pytest.raises(InputError, match=r"accelerators\.yaml.*x1\.power_w"):
-            load_accelerators(file)
+def own_chips(**chips: object) -> None:
+    file = config_dir() / "accelerators.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(chips))
+
+
+CHIP = {"vendor": "x", "peak_flops": {"f64": 1e12}, "mem_bytes": 1e9, "source": "a data sheet", "as_of": "2024"}
+
+
+@pytest.mark.parametrize("power", [-400, 0])
+def test_a_chip_without_power_cannot_be_priced(power: int) -> None:
+    own_chips(x1={**CHIP, "power_w": power})
+    with pytest.raises(InputError, match=r"accelerators\.yaml.*x1\.power_w"):
+        load_accelerators()
+
+
+def test_a_user_s_own_chips_are_added_whatever_their_case() -> None:
+    own_chips(MI300X={**CHIP, "power_w": 750})
+    assert {"a100", "h100", "mi300x"} <= load_accelerators().keys()
+
+
+def test_a_token_goes_over_no_network_in_the_clear(write: Callable[..., Path]) -> None:
+    def change(site: dict[str, Any]) -> None:
+        site["access"]["doors"][0]["url"] = "http://login.example.org:6820"
+
+    with pytest.raises(InputError, match=r"doors\[0\]\.url.*in the clear"):
+        load_site(write(change))
 
 
 def test_two_files_of_one_site_are_refused(write: Callable[..., Path]) -> None:

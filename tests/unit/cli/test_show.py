@@ -50,7 +50,18 @@ class TestDecisionTable:
     def test_offers_with_their_terms_and_verdicts(self) -> None:
         text = shown(decision_table(decided(), "allreduce"))
         assert "allreduce: offers by policy 'plain', for the whole time limit" in text
-        for words in ("west", "east", "h100", "now", "0.5 ms", "3.372 kWh", "compute CNY", "energy CNY", "carbon CNY", "chosen"):
+        for words in (
+            "west",
+            "east",
+            "h100",
+            "now",
+            "0.5 ms",
+            "3.372 kWh",
+            "compute CNY",
+            "energy CNY",
+            "carbon CNY",
+            "chosen",
+        ):
             assert words in text
         assert "most by compute (+8.000)" in text
         assert "transfer" not in text, "a term that no offer has is left out"

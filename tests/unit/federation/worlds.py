@@ -38,7 +38,6 @@ def cluster(*nodes: Node, ends: Mapping[str, float] | None = None, **partition: 
         partitions=(Partition(**{**values, **partition}),),
         nodes=nodes or (node(),),
         running_ends={name: NOW + timedelta(seconds=seconds) for name, seconds in (ends or {}).items()},
-        pending_jobs=0,
         taken_at=NOW,
     )
 
@@ -80,4 +79,4 @@ def catalogue(*sites: Site) -> Catalogue:
 
 
 def snapshot(clusters: Mapping[str, ClusterState], silent: Mapping[str, str] | None = None) -> Snapshot:
-    return Snapshot(dict(clusters), dict(silent or {}), NOW)
+    return Snapshot(dict(clusters), dict(silent or {}))

@@ -536,3 +536,32 @@ class TestRefresh:
         (job,) = Jobs(world.ledger, {}, lambda site: Client(world.cluster)).refresh([made])  # type: ignore[arg-type, return-value]
         assert job.state is JobState.UNKNOWN
         assert "no longer described" in job.reason
+
+
+class TestSetUpAnew:
+    """A cluster that lost its state counts its ids from one again: an id we know may be somebody else's job."""
+
+    def other(self, world: World, job_id: int) -> None:
+        world.cluster.jobs = {job_id: JobStatus(job_id, "other~bbbbbbbbbbbb", JobState.RUNNING)}
+
+    def test_cancel_ends_nobody_else_s_job(self, world: World) -> None:
+        told = submit(world)
+        self.other(world, told.job_id or 0)
+        world.jobs().cancel(told)
+        assert world.cluster.alive() == [told.job_id]
+
+    def test_settle_releases_nobody_else_s_job(self, world: World) -> None:
+        with pytest.raises(Killed):
+            world.jobs(killed_at("held")).submit(job(), decision())
+        held = world.only()
+        world.cluster.jobs = {
+            held.job_id or 0: JobStatus(held.job_id or 0, "other~bbbbbbbbbbbb", JobState.PENDING, held=True)
+        }
+        world.settle()
+        assert world.cluster.started == []
+        assert world.only().state is JobState.LOST
+
+    def test_what_was_never_sent_can_be_cancelled_when_its_site_is_gone(self, world: World) -> None:
+        with pytest.raises(Killed):
+            world.jobs(killed_at("intent")).submit(job(), decision())
+        assert Jobs(world.ledger, {}).cancel(world.only()).phase is Phase.REFUSED

@@ -179,9 +179,17 @@ class TestFind:
 class TestPoll:
     def test_one_request_for_jobs_that_did_not_change(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/state/", "jobs_state")
-        poll = client.poll({2: JobState.RUNNING, 3: JobState.PENDING, 4: JobState.PENDING})
+        many = dict.fromkeys(range(100, 121), JobState.PENDING)  # of so many the reason for waiting is not asked
+        listed = body_of("jobs_state")
+        listed["jobs"] += [{"job_id": str(job_id), "state": ["PENDING"]} for job_id in many]
+        slurmrestd.on("GET slurm/jobs/state/", Answer(200, json.dumps(listed).encode()))
+        poll = client.poll({2: JobState.RUNNING, **many})
         assert (poll.changed, poll.gone) == ({}, frozenset())
         assert len(slurmrestd.requests) == 2, "the ping and the list"
+
+    def test_of_a_few_that_wait_the_reason_is_asked(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        slurmrestd.on("GET slurm/jobs/state/", "jobs_state").on("GET slurm/job/4", "job_held")
+        assert client.poll({4: JobState.PENDING}).changed[4].reason == "JobHeldUser"
 
     def test_a_change_is_asked_for(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/state/", "jobs_state").on("GET slurm/job/4", "job_cancelled")

@@ -104,7 +104,7 @@ def test_newest_first_and_by_phase(ledger: Ledger) -> None:
     assert [job.key for job in ledger.jobs(phases=[Phase.REFUSED])] == [keys[2]]
 
 
-def test_only_recent_jobs_of_several_requests_are_searched_for_twins(ledger: Ledger) -> None:
+def test_jobs_of_several_requests_are_searched_for_twins_until_no_more_can_come(ledger: Ledger) -> None:
     once, twice = add(ledger).key, add(ledger).key
     ledger.attempt(once)
     for _ in range(2):
@@ -112,9 +112,33 @@ def test_only_recent_jobs_of_several_requests_are_searched_for_twins(ledger: Led
     for key in (once, twice):
         ledger.handle(key, 1)
         ledger.released(key)
-    now = datetime.now(UTC)
-    assert [job.key for job in ledger.attempted_again(now - timedelta(minutes=1))] == [twice]
-    assert ledger.attempted_again(now + timedelta(minutes=1)) == []
+    soon, long = timedelta(seconds=0), timedelta(minutes=30)
+    assert [job.key for job in ledger.perhaps_twins(long)] == [twice]
+    ledger.searched_for_twins(twice)
+    assert [job.key for job in ledger.perhaps_twins(long)] == [twice], "one could still come"
+    assert ledger.perhaps_twins(soon) == []
+
+
+def test_jobs_of_a_site_that_is_no_more_are_lost(ledger: Ledger) -> None:
+    going, ended = add(ledger).key, add(ledger).key
+    ledger.refused(ended, "no")
+    site = ledger.get(going).site
+    assert ledger.abandon(["elsewhere"], "gone") == 0
+    assert ledger.abandon([site], "its lab was taken down") == 1
+    assert (ledger.get(going).state, ledger.get(going).reason) == (JobState.LOST, "its lab was taken down")
+    assert ledger.get(ended).phase is Phase.REFUSED
+
+
+def test_a_ledger_of_another_version_is_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / "old.sqlite"
+    Ledger(f"sqlite:///{file}").close()
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE schema SET version = 99")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StorageError, match="another version") as caught:
+        Ledger(f"sqlite:///{file}")
+    assert "move the file away" in caught.value.next_step
 
 
 class TestFind:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
@@ -13,6 +14,7 @@ from westward.model.site import Accelerator, Catalogue, Figure, Link, Power, Pri
 from westward.yamlfile import Reader, open_yaml
 
 _HERE = Path(__file__).parent
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def load_catalogue() -> Catalogue:
@@ -32,9 +34,11 @@ def known_sites() -> dict[str, Site]:
     return {site.name: site for site in map(load_site, site_files())}
 
 
-def load_accelerators(file: Path = _HERE / "accelerators.yaml") -> dict[str, Accelerator]:
-    """The chips by name: where a peak figure comes from."""
-    return {name: _accelerator(name, chip) for name, chip in open_yaml(file).sections()}
+def load_accelerators() -> dict[str, Accelerator]:
+    """The chips by name, in lower case: where a peak figure comes from. The user's `accelerators.yaml` adds to ours, or overrides it."""
+    own = config_dir() / "accelerators.yaml"
+    files = [_HERE / "accelerators.yaml", *([own] if own.is_file() else [])]
+    return {name.lower(): _accelerator(name, chip) for file in files for name, chip in open_yaml(file).sections()}
 
 
 def _accelerator(name: str, chip: Reader) -> Accelerator:
@@ -121,7 +125,12 @@ def _door(door: Reader) -> RestDoor:
     kind = door.take("door", str)
     if kind != "rest":
         raise door.error("door", f"'{kind}' is not a way to a cluster; known: rest")
-    value = RestDoor(door.take("url", str), door.take("user", str), Path(door.take("token_file", str)))
+    url = door.take("url", str)
+    if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
+        raise door.error(
+            "url", "a token would go over the network in the clear; use https:// (http:// is for this host alone)"
+        )
+    value = RestDoor(url, door.take("user", str), Path(door.take("token_file", str)))
     door.done()
     return value
 
@@ -129,7 +138,9 @@ def _door(door: Reader) -> RestDoor:
 def _prices(prices: Reader) -> Prices:
     value = Prices(
         currency=prices.take("currency", str),
-        accelerator_hour={chip: _figure(figure) for chip, figure in prices.section("accelerator_hour", {}).sections()},
+        accelerator_hour={
+            chip.lower(): _figure(figure) for chip, figure in prices.section("accelerator_hour", {}).sections()
+        },
         cpu_hour=_figure(prices.section("cpu_hour")),
     )
     prices.done()

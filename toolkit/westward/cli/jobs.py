@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from westward.catalogue.load import known_sites, load_catalogue
+from westward.catalogue.load import known_sites
 from westward.cli import show
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError, NotFound
@@ -45,18 +45,18 @@ def jobs(
 def watch(name: JobName, as_json: show.AsJson = False) -> None:
     """Follow a job to its end, then show its results."""
     ledger = Ledger()
-    catalogue = load_catalogue()
-    with Jobs(ledger, catalogue.sites) as running:
+    sites = known_sites()
+    with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = watch_to_end(running, ledger.find(name), live=not as_json)
-    finish(job, catalogue, as_json)
+    finish(job, sites, as_json)
 
 
 def results(name: JobName, as_json: show.AsJson = False) -> None:
     """Show the results of a job that has ended."""
     ledger = Ledger()
-    catalogue = load_catalogue()
-    with Jobs(ledger, catalogue.sites) as running:
+    sites = known_sites()
+    with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = running.refresh([ledger.find(name)])[0]
     if job.phase in OPEN:
@@ -64,7 +64,7 @@ def results(name: JobName, as_json: show.AsJson = False) -> None:
             f"job {job.key} has not ended: it is {show.state_text(job).plain}",
             f"follow it with 'westward watch {job.key}'",
         )
-    finish(job, catalogue, as_json)
+    finish(job, sites, as_json)
 
 
 def logs(name: JobName) -> None:
@@ -85,13 +85,13 @@ def cancel(name: JobName) -> None:
     if job.phase in (Phase.ENDED, Phase.REFUSED):
         show.out.print(f"job {job.key} has already ended: {show.state_text(job).plain}")
         return
-    with Jobs(ledger, load_catalogue().sites) as running:
+    with Jobs(ledger, known_sites()) as running:
         job = running.cancel(job)
     show.out.print(f"job {job.key}: {show.state_text(job).plain if job.phase not in OPEN else 'cancellation sent'}")
 
 
 def _site_of(job: Job) -> Site:
-    sites = load_catalogue().sites
+    sites = known_sites()
     if job.site not in sites:
         raise NotFound(
             f"site '{job.site}' of job {job.key} is no longer described here",

@@ -17,12 +17,15 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from westward.cli import show
+from westward.errors import NotFound
 from westward.lab import access, cluster, teardown
 from westward.lab import status as lab_status
+from westward.lab.state import LabFolder
+from westward.store.ledger import Ledger, ledger_file
 
 app = typer.Typer(help="Slurm clusters of one's own in containers.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LabOption = Annotated[str | None, typer.Option("--lab", help="Which lab, where several are up.")]
 Root = Annotated[bool, typer.Option("--root", help="As root of the container, not as the user researcher.")]
 Where = Annotated[str, typer.Argument(metavar="CLUSTER|NODE", help="A cluster (its controller), or a node of one.")]
@@ -32,7 +35,7 @@ Where = Annotated[str, typer.Argument(metavar="CLUSTER|NODE", help="A cluster (i
 def up(
     topology: Annotated[str, typer.Argument(help="What to bring up.")] = "east-west",
     name: Annotated[str | None, typer.Option("--name", help="The lab's name; the topology's if not given.")] = None,
-    as_json: Json = False,
+    as_json: show.AsJson = False,
 ) -> None:
     """Bring a lab up; harmless where it is up already."""
     with _progress() as progress:
@@ -44,7 +47,7 @@ def up(
             )
         )
         return
-    console = Console()
+    console = show.out
     console.print(f"lab [bold]{lab.name}[/] is ready ({lab.outcome} in {max(lab.seconds.values()):.1f} s)")
     for cluster_name, url in lab.urls.items():
         console.print(
@@ -58,10 +61,15 @@ def up(
 
 
 @app.command()
-def down(name: Annotated[str, typer.Argument(help="The lab to remove.")] = "east-west", as_json: Json = False) -> None:
-    """Remove a lab: its containers, network and files, and nothing else."""
+def down(
+    name: Annotated[str, typer.Argument(help="The lab to remove.")] = "east-west", as_json: show.AsJson = False
+) -> None:
+    """Remove a lab: its containers, network and files, and nothing else. Jobs that were going on there are LOST."""
+    sites = [file.stem for file in LabFolder(name).sites.glob("*.yaml")]
     with _progress() as progress:
         removed = teardown.down(name, progress)
+    if sites and ledger_file().exists():
+        Ledger().abandon(sites, f"the lab '{name}' was taken down")
     if as_json:
         print(json.dumps(dataclasses.asdict(removed), indent=1))
     elif removed.anything:
@@ -74,17 +82,18 @@ def down(name: Annotated[str, typer.Argument(help="The lab to remove.")] = "east
 
 @app.command()
 def status(
-    name: Annotated[str | None, typer.Argument(help="One lab; all of them if not given.")] = None, as_json: Json = False
+    name: Annotated[str | None, typer.Argument(help="One lab; all of them if not given.")] = None,
+    as_json: show.AsJson = False,
 ) -> None:
     """Show labs, clusters and nodes, and how they are."""
     found = lab_status.status(name)
+    if name is not None and not found:
+        raise NotFound(f"there is no lab '{name}'", f"bring it up with 'westward lab up east-west --name {name}'")
     if as_json:
         print(json.dumps([dataclasses.asdict(node) for node in found], indent=1))
         return
     if not found:
-        print(
-            "no lab is up; 'westward lab up east-west' brings one up" if name is None else f"there is no lab '{name}'"
-        )
+        print("no lab is up; 'westward lab up east-west' brings one up")
         return
     table = Table("lab", "cluster", "node", "container", "slurm", "slurmrestd", box=None, header_style="bold")
     for node in found:
@@ -98,7 +107,7 @@ def status(
             node.url or "",
             style="" if good else "red",
         )
-    Console().print(table)
+    show.out.print(table)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`westward`: puts the command groups together, and is the one place that turns errors into messages and exit codes."""
+"""`westward`: puts the command groups together, and turns errors into messages and exit codes."""
 
 from __future__ import annotations
 
@@ -57,9 +57,6 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone: nothing more to say, and no traceback about it
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         "slurm_job_id": job.job_id,
         "slurm_name": job.submission.name,
         "exit_code": job.exit_code,
+        "signal": job.signal,
         "attempts": job.attempts,
         "created_at": job.created_at,
         "seen_at": job.seen_at,

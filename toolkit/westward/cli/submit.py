@@ -90,13 +90,17 @@ def submit(
     chosen_offer(decision, site)
     with Jobs(Ledger(), catalogue.sites) as running:
         show.tell_undecided(running.settle())
-        job = running.submit(composed.spec, decision)
+        try:
+            job = running.submit(composed.spec, decision)
+        except KeyboardInterrupt:
+            show.err.print("interrupted: what was recorded goes on with the next command; 'westward jobs' lists it")
+            raise
         if not as_json:
             _tell_submitted(job, decision)
         if not detach:
             job = watch_to_end(running, job, live=not as_json)
     if not detach:
-        finish(job, catalogue, as_json)
+        finish(job, catalogue.sites, as_json)
     elif as_json:
         show.print_json(show.job_facts(job))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from westward.errors import JobFailed
 from westward.jobs.collect import collect
 from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult
-from westward.model.site import Catalogue
+from westward.model.site import Site
 from westward.model.units import format_duration
 from westward.store.ledger import OPEN, UNSETTLED, Job
 
@@ -52,13 +53,13 @@ def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
     return job
 
 
-def finish(job: Job, catalogue: Catalogue, as_json: bool) -> None:
+def finish(job: Job, sites: Mapping[str, Site], as_json: bool) -> None:
     """Fetch and show what a job left behind.
 
     Raises:
         JobFailed: it did not succeed.
     """
-    result = collect(job, catalogue.sites[job.site])
+    result = collect(job, sites.get(job.site))
     if as_json:
         show.print_json({**show.job_facts(job), "ok": result.ok, "problem": result.problem, "record": result.record})
     else:

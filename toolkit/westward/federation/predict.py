@@ -55,7 +55,7 @@ def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> l
 
 
 def _meets(request: AcceleratorRequest | None, chip: str | None) -> bool:
-    return request is None or request.any_chip or request.chip == chip
+    return request is None or request.any_chip or (chip or "").lower() == request.chip
 
 
 def _large_enough(resources: Resources, chip: str | None, node: Node) -> bool:
@@ -71,7 +71,7 @@ def _large_enough(resources: Resources, chip: str | None, node: Node) -> bool:
 
 
 def _free(resources: Resources, chip: str | None, node: Node) -> bool:
-    """Whether the node has room beside what runs on it. Memory is not judged: a job without --mem takes a site's default."""
+    """Whether the node has room beside what runs on it. A job that names no memory is judged as if it needed none."""
     count = resources.accelerators.count if resources.accelerators else 0
     return (
         node.cpus - node.cpus_used >= resources.cpus_per_node
@@ -85,7 +85,7 @@ def _start_in_s(
 ) -> float:
     """0 where enough nodes are free; else seconds until enough of the others are emptied by their jobs' time limits.
 
-    A lower bound of a full queue's wait and an upper bound of jobs that end before their limit: pending jobs are not counted yet.
+    Ignores pending jobs, so it may be too early, and jobs that end before their limit, so it may be too late.
     """
     free = sum(_free(resources, chip, node) for node in nodes)
     if free >= resources.nodes:

@@ -88,7 +88,8 @@ def _candidates(spec: JobSpec, site: Site, catalogue: Catalogue, snapshot: Snaps
     priced = [
         fit
         for fit in good
-        if fit.chip is None or (fit.chip in site.prices.accelerator_hour and fit.chip in catalogue.accelerators)
+        if fit.chip is None
+        or (fit.chip.lower() in site.prices.accelerator_hour and fit.chip.lower() in catalogue.accelerators)
     ]
     if not priced:
         return f"no price or no power figure is known for its accelerators ({', '.join(sorted({str(fit.chip) for fit in good}))})"
@@ -135,13 +136,14 @@ def _arrays(
     row = np.ones((1, len(found)))
     demand = Demand(
         accelerator_hours=row * resources.accelerator_count * hours,
-        accelerator_w=row * column([catalogue.accelerators[fit.chip].power_w if fit.chip else 0.0 for _, fit in found]),
+        accelerator_w=row
+        * column([catalogue.accelerators[fit.chip.lower()].power_w if fit.chip else 0.0 for _, fit in found]),
         cpu_hours=row * resources.nodes * resources.cpus_per_node * hours,
         wait_hours=row * column([fit.start_in_s / 3600 for _, fit in found]),
     )
     rates = Rates(
         accelerator_hour=row
-        * column([site.prices.accelerator_hour[fit.chip].value if fit.chip else 0.0 for site, fit in found]),
+        * column([site.prices.accelerator_hour[fit.chip.lower()].value if fit.chip else 0.0 for site, fit in found]),
         cpu_hour=column([site.prices.cpu_hour.value for site in sites]),
         cpu_w=column([site.power.cpu_w.value for site in sites]),
         pue=column([site.power.pue.value for site in sites]),

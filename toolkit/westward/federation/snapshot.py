@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from westward.errors import WestwardError
 from westward.model.site import ClusterState, Site
@@ -18,7 +18,6 @@ class Snapshot:
 
     clusters: Mapping[str, ClusterState]
     silent: Mapping[str, str]
-    taken_at: datetime
 
     def age_s(self, now: datetime) -> float:
         """Seconds since the oldest answer; 0 where there is none."""
@@ -35,11 +34,9 @@ def take_snapshot(sites: Mapping[str, Site], connect: Callable[[Site], SlurmClie
         except WestwardError as error:
             return f"{error} ({error.next_step})" if error.next_step else str(error)
 
-    taken_at = datetime.now(UTC)
     with ThreadPoolExecutor(max_workers=max(1, len(sites))) as pool:
         answers = dict(zip(sites, pool.map(ask, sites.values()), strict=True))
     return Snapshot(
         clusters={name: answer for name, answer in answers.items() if isinstance(answer, ClusterState)},
         silent={name: answer for name, answer in answers.items() if isinstance(answer, str)},
-        taken_at=taken_at,
     )

@@ -26,8 +26,8 @@ def results_dir(key: str) -> Path:
     return state_dir() / "results" / key
 
 
-def collect(job: Job, site: Site) -> JobResult:
-    """Fetch what the job promised, once: what is already here is not asked for again.
+def collect(job: Job, site: Site | None) -> JobResult:
+    """Fetch what the job promised, once: what is already here is not asked for again, so its site may be gone by then.
 
     Raises:
         StorageError: nothing can be written here.
@@ -60,13 +60,15 @@ def open_log(job: Job, site: Site) -> IO[bytes]:
     return MountedFiles(site.name, site.files).open(job.submission.stdout)
 
 
-def _fetch(job: Job, site: Site, name: str, deadline: float) -> Path:
+def _fetch(job: Job, site: Site | None, name: str, deadline: float) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or parts[0] == "/":
         raise StorageError(f"'{name}' is not a file under the job's directory")
     target = results_dir(job.key).joinpath(*parts)
     private_dir(target.parent)
     while not target.exists():
+        if site is None:
+            raise Unreachable(f"site '{job.site}' is no longer described here")
         try:
             MountedFiles(site.name, site.files).fetch(f"{job.submission.directory}/{name}", target)
         except FileNotFoundError:
@@ -91,4 +93,6 @@ def _read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
 
 
 def _exit(job: Job) -> str:
+    if job.signal:
+        return f" by signal {job.signal}"
     return f" with exit code {job.exit_code}" if job.exit_code else ""

@@ -109,9 +109,10 @@ class Jobs:
                 except WestwardError as error:
                     if self._ledger.get(job.key).phase is not Phase.REFUSED:  # that is recorded, and shown with the job
                         undecided.append((job, error))
-        for job in self._ledger.attempted_again(since=datetime.now(UTC) - TWIN_WINDOW):
+        for job in self._ledger.perhaps_twins(TWIN_WINDOW):
             try:
-                self._cancel_twins(job)
+                self._cancel_named(job, keep=job.job_id)
+                self._ledger.searched_for_twins(job.key)
             except WestwardError as error:
                 undecided.append((job, error))
         return undecided
@@ -141,8 +142,8 @@ class Jobs:
             if mine:
                 self._advance(self._ledger.get(job.key))
         job = self._ledger.get(job.key)
-        if job.phase is Phase.RELEASED and job.job_id is not None:
-            self._client(job.site).cancel(job.job_id)
+        if job.phase is Phase.RELEASED:
+            self._cancel_named(job)
         return self.refresh([self._ledger.get(job.key)])[0]
 
     def _advance(self, job: Job) -> None:
@@ -152,7 +153,13 @@ class Jobs:
         """
         if job.phase not in UNSETTLED:
             return
+        if job.phase is Phase.INTENT and job.cancelled:
+            self._give_up(job)
+            return
         client = self._client(job.site)
+        if job.phase is Phase.HELD and not self._still_there(job, client):
+            self._ledger.unseen(job.key, JobState.LOST, f"its site no longer has it as job {job.job_id}")
+            return
         if job.phase is Phase.SUBMITTING:
             job = self._adopt(job, client)
         if job.cancelled and job.phase is not Phase.HELD:
@@ -193,6 +200,10 @@ class Jobs:
             self._ledger.handle(job.key, found[0].job_id)
         return self._ledger.get(job.key)
 
+    def _still_there(self, job: Job, client: SlurmClient) -> bool:
+        """Whether the recorded id is still our job: a cluster that was set up anew counts its ids from one again."""
+        return any(found.job_id == job.job_id for found in client.find(job.submission.name))
+
     def _give_up(self, job: Job) -> None:
         """Cancelled, and not at the cluster: final, unless a request of ours may still be on its way there."""
         if job.attempted_at is not None and datetime.now(UTC) - job.attempted_at < TWIN_WINDOW:
@@ -202,11 +213,12 @@ class Jobs:
             )
         self._ledger.refused(job.key, "cancelled before it was submitted")
 
-    def _cancel_twins(self, job: Job) -> None:
+    def _cancel_named(self, job: Job, keep: int | None = None) -> None:
+        """Cancel every job of our name but `keep`. By the name, since an id may belong to somebody else by now."""
         client = self._client(job.site)
-        for other in client.find(job.submission.name):
-            if other.job_id != job.job_id and not other.state.final:
-                client.cancel(other.job_id)
+        for found in client.find(job.submission.name):
+            if found.job_id != keep and not found.state.final:
+                client.cancel(found.job_id)
 
     def _poll(self, site: str, jobs: list[Job]) -> None:
         by_id: dict[int, Job] = {}

@@ -33,7 +33,7 @@ def execute(where: str, argv: Sequence[str], *, lab: str | None = None, root: bo
                 if chunk:
                     stream.buffer.write(chunk)
                     stream.flush()
-        return int(client.api.exec_inspect(created)["ExitCode"] or 0)
+        return engine.exit_status(client.api.exec_inspect(created)["ExitCode"])
 
 
 def shell(where: str, *, lab: str | None = None, root: bool = False) -> int:

@@ -26,6 +26,7 @@ ROLE = LABEL + "role"
 SPEC = LABEL + "spec"
 
 START_ENGINE = "start it (as root: 'systemctl start docker'; on Debian or Ubuntu 'apt install docker.io' installs it), or set DOCKER_HOST"
+KILLED = 137  # as a shell says it: 128 + SIGKILL
 TIMEOUT_S = 120
 
 
@@ -93,8 +94,25 @@ def connect() -> docker.DockerClient:
     """A client of the engine that DOCKER_HOST names, or of the one on this machine.
 
     Raises:
-        Unreachable: no engine answers there.
+        Unreachable: no engine answers there, or it is one that cannot run a lab: on another machine, or rootless.
     """
+    client = _client()
+    if not client.api.base_url.startswith("http+docker://"):
+        raise Unreachable(
+            f"the Docker engine at {client.api.base_url} is on another machine, and labs mount directories of this one",
+            "unset DOCKER_HOST to use this machine's engine",
+        )
+    with engine_errors("asking the engine about itself"):
+        options = " ".join(client.info().get("SecurityOptions") or ())
+    if "rootless" in options or "userns" in options:
+        raise Unreachable(
+            "this Docker engine maps user ids (rootless, or userns-remap); a lab's nodes need device files and shared uids",
+            "use an engine that runs as root, without userns-remap",
+        )
+    return client
+
+
+def _client() -> docker.DockerClient:
     rootless = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")) / "docker.sock"
     environment = dict(os.environ)
     if "DOCKER_HOST" not in environment and not Path("/var/run/docker.sock").exists() and rootless.exists():
@@ -163,7 +181,12 @@ def execute(client: docker.DockerClient, container: str, argv: Sequence[str], *,
         created = client.api.exec_create(container, list(argv), user=user)["Id"]
         stdout, stderr = client.api.exec_start(created, demux=True)
         status = client.api.exec_inspect(created)["ExitCode"]
-    return Answer(int(status or 0), _text(stdout), _text(stderr))
+    return Answer(exit_status(status), _text(stdout), _text(stderr))
+
+
+def exit_status(status: int | None) -> int:
+    """What the engine says of a command that ended; it says nothing where the container went away under it: killed."""
+    return KILLED if status is None else int(status)
 
 
 def last_lines(client: docker.DockerClient, container: str, path: str, count: int = 15) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,8 @@ SLURM = "24.11"
 SUITE = "trixie"
 PUBLIC_BASE = f"debian:{SUITE}-slim"
 OWN_BASE = f"westward-base:{SUITE}"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+DEBOOTSTRAP_NEEDED = 10
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
 
@@ -50,15 +53,9 @@ def ensure_node_image(client: docker.DockerClient, say: Say) -> str:
 
 def ensure_base(client: docker.DockerClient, say: Say) -> str:
     """A Debian base image: one that is there, else pulled, else made with debootstrap."""
-    for base in (PUBLIC_BASE, OWN_BASE):
-        if _present(client, base):
-            return base
-    say(f"pulling {PUBLIC_BASE}")
-    try:
-        client.images.pull(PUBLIC_BASE)
-        return PUBLIC_BASE
-    except (DockerException, OSError) as error:
-        refused = str(error).strip().splitlines()[-1][:200]
+    base, refused = _present_or_pulled(client, say)
+    if base:
+        return base
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         missing = "debootstrap is not installed" if os.geteuid() == 0 else "debootstrap needs root"
         raise Unreachable(
@@ -70,26 +67,24 @@ def ensure_base(client: docker.DockerClient, say: Say) -> str:
     return OWN_BASE
 
 
-def base_image_at_hand() -> bool:
-    """Whether a base image is there, or can be pulled (and then is): if not, debootstrap is needed.
-
-    Raises:
-        Unreachable: no engine answers.
-    """
-    client = connect()
-    if any(_present(client, name) for name in (node_image_tag(), PUBLIC_BASE, OWN_BASE)):
-        return True
+def _present_or_pulled(client: docker.DockerClient, say: Say) -> tuple[str, str]:
+    """A base image that is there or was pulled just now; else no name, and why it could not be pulled."""
+    for base in (PUBLIC_BASE, OWN_BASE):
+        if _present(client, base):
+            return base, ""
+    say(f"pulling {PUBLIC_BASE}")
     try:
         client.images.pull(PUBLIC_BASE)
-    except (DockerException, OSError):
-        return False
-    return True
+    except (DockerException, OSError) as error:
+        return "", str(error).strip().splitlines()[-1][:200]
+    return PUBLIC_BASE, ""
 
 
 def _bootstrap(client: docker.DockerClient) -> None:
     with tempfile.TemporaryDirectory(prefix="westward-base-") as folder:
         root, packed = Path(folder) / "root", Path(folder) / "root.tar"
-        process.run(["debootstrap", "--variant=minbase", SUITE, str(root), host_mirror()], timeout_s=900)
+        signed = ["--force-check-gpg", f"--keyring={KEYRING}"]  # a mirror is read over plain http
+        process.run(["debootstrap", "--variant=minbase", *signed, SUITE, str(root), host_mirror()], timeout_s=900)
         process.run(
             ["tar", "--numeric-owner", "--one-file-system", "-C", str(root), "-cf", str(packed), "."], timeout_s=300
         )
@@ -156,3 +151,21 @@ def _digest(folder: Path) -> str:
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
+
+
+def main() -> int:
+    """`python -m westward.lab.images at-hand | make`, for ./run: is a base image there, or can be pulled? Make one as root."""
+    client = connect()
+    if sys.argv[1:] == ["make"]:
+        _bootstrap(client)
+        return 0
+    at_hand = _present(client, node_image_tag()) or _present_or_pulled(client, print)[0]
+    return 0 if at_hand else DEBOOTSTRAP_NEEDED
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except WestwardError as error:
+        print(f"error: {error}\nnext:  {error.next_step}", file=sys.stderr)
+        sys.exit(error.exit_code)

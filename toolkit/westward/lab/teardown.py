@@ -91,9 +91,12 @@ def refuse_if_foreign(folder: LabFolder, containers: list[Seen], networks: list[
 def _still_has(owner: str, lab: str) -> bool:
     """Has that directory the lab? A directory that we may not even look into counts as one that has."""
     try:
-        return (Path(owner) / "labs" / lab).exists()
+        (Path(owner) / "labs" / lab).lstat()
+    except FileNotFoundError:
+        return False
     except OSError:
         return True
+    return True
 
 
 def remove_engine_objects(client: docker.DockerClient, containers: list[Seen], networks: list[LabNetwork]) -> None:

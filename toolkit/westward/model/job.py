@@ -186,7 +186,7 @@ class JobState(StrEnum):
     def parse(cls, text: str) -> JobState:
         """The state a cluster names; whatever is not known here is UNKNOWN and never stops a poll.
 
-        COMPLETING and other flags are told apart by the caller; "CANCELLED by 1000" is CANCELLED.
+        Takes one word of Slurm's: where it gives a state with flags, the state comes first. "CANCELLED by 1000" is CANCELLED.
         """
         word = text.split()[0].upper() if text.strip() else ""
         return cls(_ALIAS.get(word, word)) if _ALIAS.get(word, word) in cls.__members__ else cls.UNKNOWN
@@ -207,15 +207,6 @@ _ALIAS = {
     "RESV_DEL_HOLD": "PENDING",
     "TIMELIMIT": "TIMEOUT",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class JobHandle:
-    """One attempt at one site. Slurm reuses job ids, so the name that carries our key belongs to it."""
-
-    site: str
-    job_id: int
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,6 @@ class ClusterState:
     partitions: tuple[Partition, ...]
     nodes: tuple[Node, ...]
     running_ends: Mapping[str, datetime]
-    pending_jobs: int
     taken_at: datetime
 
 

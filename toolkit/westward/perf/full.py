@@ -19,7 +19,7 @@ TIMEOUT_S = 900
 
 
 def measure() -> dict[str, Any]:
-    """The results by benchmark, with commit, date and machine."""
+    """The results by benchmark, with commit and date; each says on how many cores it ran."""
     commit = process.run(["git", "rev-parse", "HEAD"], timeout_s=10).stdout.strip()
     changed = bool(process.run(["git", "status", "--porcelain", "--untracked-files=no"], timeout_s=10).stdout.strip())
     results = {}

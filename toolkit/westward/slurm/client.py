@@ -54,7 +54,8 @@ class SlurmClient(Protocol):
     def poll(self, known: Mapping[int, JobState]) -> Poll:
         """What changed with these jobs since they were in the given states.
 
-        One query for all that are queued, whatever their number; details are asked only of what changed or has left the queue.
+        One query for all that are queued, whatever their number; details are asked only of what changed or has left the queue,
+        and of a few that wait, whose reason may have changed.
         """
         ...
 

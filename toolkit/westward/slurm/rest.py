@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import stat
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 10
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
 SUBMIT_TIMEOUT_S = 60
+# of how many waiting jobs the reason is asked, one request each
+REASONS_AT_MOST = 20
 # Slurm's own error numbers (slurm_errno.h), which slurmrestd passes on
 ESLURM_INVALID_JOB_ID = 2017
 ESLURM_ALREADY_DONE = 2021
@@ -51,6 +54,7 @@ class RestClient:
                 base_url=door.url,
                 headers={"X-SLURM-USER-NAME": door.user, "X-SLURM-USER-TOKEN": self._token()},
                 trust_env=False,  # no proxy and no .netrc of the environment: the token goes to the cluster alone
+                verify=ssl.create_default_context(),  # the system's certificates, a site's own CA among them
             )
         except httpx.InvalidURL as error:
             raise InputError(f"site '{site}': '{door.url}' is not an address: {error}") from error
@@ -72,7 +76,12 @@ class RestClient:
         partitions = self._call("GET", "slurm", "partitions/")
         busy = any(node.get("alloc_cpus") for node in nodes["nodes"])
         jobs = self._call("GET", "slurm", "jobs/")["jobs"] if busy else []
-        return restdata.cluster_state(nodes, partitions, jobs, datetime.now(UTC))
+        try:
+            return restdata.cluster_state(nodes, partitions, jobs, datetime.now(UTC))
+        except (KeyError, TypeError, IndexError) as error:
+            raise Unreachable(
+                f"site '{self._site}' describes itself in a form not known here ({type(error).__name__}: {error})"
+            ) from error
 
     def submit_held(self, submission: Submission) -> int:
         try:
@@ -128,15 +137,18 @@ class RestClient:
     def poll(self, known: Mapping[int, JobState]) -> Poll:
         listed = self._call("GET", "slurm", "jobs/state/")["jobs"]
         queued = {job_id: job["state"] for job in listed if (job_id := restdata.plain_job_id(job)) in known}
+        # the light query does not say why a job waits, which is what its user wants to know first
+        few_wait = sum(state is JobState.PENDING for state in known.values()) <= REASONS_AT_MOST
         changed: dict[int, JobStatus] = {}
         gone: set[int] = set()
         for job_id, state in known.items():
-            if job_id in queued and JobState.parse(queued[job_id][0]) is state:
+            same = job_id in queued and JobState.parse(queued[job_id][0]) is state
+            if same and not (state is JobState.PENDING and few_wait):
                 continue
             status = self._queued(job_id) or self._accounted(job_id)
             if status is None:
                 gone.add(job_id)
-            elif status.state is not state:
+            elif status.state is not state or same:
                 changed[job_id] = status
         return Poll(changed, frozenset(gone))
 

@@ -81,7 +81,6 @@ def cluster_state(
         partitions=tuple(_partition(partition) for partition in partitions["partitions"]),
         nodes=tuple(_node(node) for node in nodes["nodes"]),
         running_ends=ends,
-        pending_jobs=sum("PENDING" in job["job_state"] for job in jobs),
         taken_at=taken_at,
     )
 

@@ -92,16 +92,19 @@ def _whole_minutes(walltime_s: int) -> int:
 
 def _launch(spec: JobSpec, site: Site) -> str:
     command = shlex.join(spec.command)
+    srun = (
+        f"srun --cpus-per-task={spec.resources.cpus_per_task}"  # from Slurm 22.05 on srun does not take it from the job
+    )
     if spec.launcher is Launcher.NONE:
         return command
     if spec.launcher is Launcher.SRUN:
-        return f"srun {command}"
+        return f"{srun} {command}"
     if site.mpi is None:
         raise InputError(
             f"site '{site.name}' does not say how MPI programs are started there",
             "add 'mpi: pmix' (see 'srun --mpi=list') to its description",
         )
-    return f"srun --mpi={shlex.quote(site.mpi)} {command}"
+    return f"{srun} --mpi={shlex.quote(site.mpi)} {command}"
 
 
 @cache

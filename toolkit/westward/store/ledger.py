@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ _LEAST_FREE_BYTES = 64 * 1024
 _KEYS_AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
 
 _metadata = sql.MetaData()
+_schema = sql.Table("schema", _metadata, sql.Column("version", sql.Integer, nullable=False))
 _jobs = sql.Table(
     "jobs",
     _metadata,
@@ -41,6 +42,7 @@ _jobs = sql.Table(
     sql.Column("reason", sql.Text, nullable=False, default=""),
     sql.Column("job_id", sql.Integer),
     sql.Column("exit_code", sql.Integer),
+    sql.Column("signal", sql.Integer),
     sql.Column("attempts", sql.Integer, nullable=False, default=0),
     sql.Column("cancelled", sql.Boolean, nullable=False, default=False),
     sql.Column("submission", sql.JSON, nullable=False),
@@ -48,6 +50,7 @@ _jobs = sql.Table(
     sql.Column("decision", sql.JSON, nullable=False),
     sql.Column("created_at", sql.Float, nullable=False),
     sql.Column("attempted_at", sql.Float),
+    sql.Column("twins_searched_at", sql.Float),
     sql.Column("seen_at", sql.Float),
     sql.Column("started_at", sql.Float),
     sql.Column("ended_at", sql.Float),
@@ -83,6 +86,7 @@ class Job:
     reason: str
     job_id: int | None
     exit_code: int | None
+    signal: int | None
     attempts: int
     cancelled: bool
     submission: Submission
@@ -95,6 +99,11 @@ class Job:
     ended_at: datetime | None
 
 
+def ledger_file() -> Path:
+    """Where this user's own ledger is."""
+    return state_dir() / "ledger.sqlite"
+
+
 class Ledger:
     """The jobs of one user (or, on a shared database, of many).
 
@@ -103,13 +112,23 @@ class Ledger:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._engine = sql.create_engine(url or f"sqlite:///{state_dir() / 'ledger.sqlite'}")
+        self._engine = sql.create_engine(url or f"sqlite:///{ledger_file()}")
         if self._engine.dialect.name == "sqlite":
             sql.event.listen(self._engine, "connect", _prepare_sqlite)
             sql.event.listen(self._engine, "begin", _begin_immediate)
         self._owner = _process_identity()
         with self._transaction() as db:
-            _metadata.create_all(db)
+            if not sql.inspect(db).has_table(_jobs.name):
+                _metadata.create_all(db)
+                db.execute(sql.insert(_schema).values(version=SCHEMA_VERSION))
+            found = (
+                db.execute(sql.select(_schema.c.version)).scalar() if sql.inspect(db).has_table(_schema.name) else None
+            )
+        if found != SCHEMA_VERSION:
+            raise StorageError(
+                f"the ledger '{self._engine.url.database}' was written by another version of Westward (schema {found}, not {SCHEMA_VERSION})",
+                "use that version, or move the file away to begin a new one",
+            )
 
     def close(self) -> None:
         self._engine.dispose()
@@ -175,10 +194,15 @@ class Ledger:
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query.limit(limit) if limit else query)]
 
-    def attempted_again(self, since: datetime) -> list[Job]:
-        """Jobs that needed more than one submit request, the last of them after `since`: the others' answers may come late."""
+    def perhaps_twins(self, window: timedelta) -> list[Job]:
+        """Jobs that needed more than one submit request, until they were searched for the others after `window` had passed."""
         query = sql.select(_jobs).where(
-            _jobs.c.attempts > 1, _jobs.c.attempted_at > since.timestamp(), _jobs.c.phase.not_in(UNSETTLED)
+            _jobs.c.attempts > 1,
+            _jobs.c.phase.not_in(UNSETTLED),
+            sql.or_(
+                _jobs.c.twins_searched_at.is_(None),
+                _jobs.c.twins_searched_at < _jobs.c.attempted_at + window.total_seconds(),
+            ),
         )
         with self._transaction() as db:
             return [_job(row) for row in db.execute(query)]
@@ -212,6 +236,18 @@ class Ledger:
         """The job is at no cluster and will be at none."""
         self._update(key, phase=Phase.REFUSED, state=JobState.CANCELLED, reason=reason, ended_at=_now())
 
+    def searched_for_twins(self, key: str) -> None:
+        """Its cluster holds no other job of its name now."""
+        self._update(key, twins_searched_at=_now())
+
+    def abandon(self, sites: Sequence[str], reason: str) -> int:
+        """Jobs that were going on at sites that are no more: LOST. How many they were."""
+        gone = {"phase": Phase.ENDED, "state": JobState.LOST, "reason": reason, "ended_at": _now()}
+        with self._transaction() as db:
+            return db.execute(
+                sql.update(_jobs).where(_jobs.c.site.in_(sites), _jobs.c.phase.in_(OPEN)).values(**gone)
+            ).rowcount
+
     def cancel_wanted(self, key: str) -> None:
         """Remembered first, so that a job in doubt is cancelled when it is found."""
         self._update(key, cancelled=True)
@@ -224,6 +260,7 @@ class Ledger:
             state=status.state,
             reason=status.reason,
             exit_code=status.exit_code,
+            signal=status.signal,
             started_at=status.started_at.timestamp() if status.started_at else None,
             ended_at=status.ended_at.timestamp() if status.ended_at else None,
             seen_at=_now(),
@@ -269,7 +306,7 @@ def _cause(error: sql.exc.DBAPIError, place: str | None) -> str:
 
 def _job(row: sql.Row[Any]) -> Job:
     values = dict(row._mapping)
-    del values["claim"]
+    del values["claim"], values["twins_searched_at"]
     for name in ("created_at", "attempted_at", "seen_at", "started_at", "ended_at"):
         values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
     values |= {
