@@ -101,6 +101,8 @@ def test_cancel_a_running_and_a_waiting_job(clusters: Lab, submit):
     waiting = submit(*PLAIN, "command=[sleep,300]", "nodes=2", "cpus_per_task=8", "--site", east)
     wait_for(running["key"], "RUNNING")
     assert state_of(waiting["key"]) == "PENDING"
+    shown = next(job for job in westward("jobs", "--json").json if job["key"] == waiting["key"])
+    assert shown["reason"] in ("Resources", "Priority")
     for job in (waiting, running):
         assert westward("cancel", job["key"]).status == 0
         wait_for(job["key"], "CANCELLED")
