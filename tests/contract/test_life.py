@@ -52,6 +52,7 @@ def test_gemm_is_compared_with_openblas_in_the_same_process(clusters: Lab):
 def test_the_policy_chooses_and_site_overrides(clusters: Lab):
     plan = westward("plan", "allreduce", "nodes=2", "--json").json
     assert plan["chosen"]["site"] == clusters.site("west")
+    assert plan["chosen"]["cost"]["total"] == min(offer["cost"]["total"] for offer in plan["offers"])
     assert [offer["site"] for offer in plan["offers"]] == [clusters.site("west"), clusters.site("east")]
     other = westward("plan", "allreduce", "nodes=2", "--site", clusters.site("east"), "--json").json
     assert other["chosen"]["site"] == clusters.site("east") and other["overridden"]

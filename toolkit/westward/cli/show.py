@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -117,6 +118,14 @@ def _verdict(offer: Offer, decision: Decision) -> str:
 
 def _start(seconds: float) -> str:
     return "now" if seconds == 0 else f"in {format_duration(seconds)}"
+
+
+def decision_facts(decision: Decision) -> dict[str, Any]:
+    """What --json says of a decision; each offer's cost with its total."""
+    facts = asdict(decision)
+    for offer in [*facts["offers"], *([facts["chosen"]] if facts["chosen"] else [])]:
+        offer["cost"]["total"] = sum(offer["cost"].values())
+    return facts
 
 
 def reason(decision: Decision) -> str:

@@ -57,7 +57,7 @@ def plan(
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     if as_json:
-        show.print_json(asdict(decision))
+        show.print_json(show.decision_facts(decision))
     else:
         show.out.print(show.decision_table(decision, composed.spec.name))
     offer = chosen_offer(decision, site)
