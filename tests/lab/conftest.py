@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from lab.labs_of_tests import Labs
-from westward.lab import cluster, engine, teardown
+from westward.lab import engine, teardown
 from westward.lab.cluster import Lab
+from westward.lab.progress import quiet
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def labs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labs]:
         yield made
     finally:
         for name in made.names:
-            teardown.down(name, cluster.quiet)
+            teardown.down(name, quiet)
         patch.undo()
 
 

@@ -15,6 +15,7 @@ import docker
 
 from westward.lab import cluster, engine, teardown
 from westward.lab.cluster import Lab
+from westward.lab.progress import quiet
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Labs:
         return cluster.up("east-west", self.name(short))
 
     def down(self, short: str) -> teardown.Removed:
-        return teardown.down(self.name(short), cluster.quiet)
+        return teardown.down(self.name(short), quiet)
 
     def start(self, short: str) -> subprocess.Popen[bytes]:
         """`westward lab up` in a process of its own."""

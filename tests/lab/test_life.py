@@ -12,6 +12,7 @@ from westward.errors import Unsafe, WestwardError
 from westward.lab import cluster, engine, teardown
 from westward.lab.cluster import Lab
 from westward.lab.images import node_image_tag
+from westward.lab.progress import quiet
 
 pytestmark = pytest.mark.lab
 
@@ -113,7 +114,7 @@ def test_a_lab_of_another_state_directory_is_left_alone(
     labs: Labs, one: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WESTWARD_STATE_DIR", str(tmp_path))
-    for act in (lambda: cluster.up("east-west", one.name), lambda: teardown.down(one.name, cluster.quiet)):
+    for act in (lambda: cluster.up("east-west", one.name), lambda: teardown.down(one.name, quiet)):
         with pytest.raises(Unsafe, match=str(labs.state)):
             act()
     assert len(labs.containers("one")) == 6

@@ -10,6 +10,7 @@ import pytest
 
 from westward.lab import cluster, teardown
 from westward.lab.cluster import Lab
+from westward.lab.progress import quiet
 
 TOPOLOGY = "east-west"
 
@@ -35,4 +36,4 @@ def lab(lab_state: Path) -> Iterator[Lab]:
         yield cluster.up(TOPOLOGY, name)
     finally:
         os.environ["WESTWARD_STATE_DIR"] = str(lab_state)
-        teardown.down(name, cluster.quiet)
+        teardown.down(name, quiet)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
+from westward.model.job import VARIABLE
 from westward.model.site import Accelerator, Catalogue, Figure, Link, Power, Prices, RestDoor, Site
 from westward.yamlfile import Reader, open_yaml
 
@@ -116,7 +116,7 @@ def _files(files: Reader) -> dict[str, Path]:
 
 def _environment(variables: Reader) -> dict[str, str]:
     for name in variables.names():
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        if not VARIABLE.fullmatch(name):
             raise variables.error(name, "is not the name of a variable")
     return {name: str(variables.take(name, object)) for name in variables.names()}
 

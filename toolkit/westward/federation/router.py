@@ -17,6 +17,7 @@ from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price
 from westward.model.decision import TERMS, Cost, Decision, Offer, Policy, Rejection
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, Site
+from westward.model.units import whole_minutes_s
 
 
 def route(
@@ -127,7 +128,7 @@ def _arrays(
     spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]
 ) -> tuple[Demand, Rates]:
     resources = spec.resources
-    hours = -(-resources.walltime_s // 60) / 60  # Slurm rounds a limit up to whole minutes, and so does the script
+    hours = whole_minutes_s(resources.walltime_s) / 3600
 
     def column(values: list[float]) -> Array:
         return np.array(values, dtype=np.float64)

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
 from westward.model.decision import TERMS, Policy
-from westward.model.job import AcceleratorRequest, JobSpec, Launcher, Resources
+from westward.model.job import VARIABLE, AcceleratorRequest, JobSpec, Launcher, Resources
 from westward.model.units import parse_memory, parse_walltime
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -225,7 +225,7 @@ def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
         if config[key] is not None and not re.fullmatch(r"[\w.@+-]+", config[key], re.ASCII):
             raise InputError(f"template '{template}': {key}={config[key]!r} is not one word")
     for variable in config["env"]:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):
+        if not VARIABLE.fullmatch(variable):
             raise InputError(f"template '{template}': env: '{variable}' is not the name of a variable")
     return JobSpec(
         name=config["name"],

@@ -20,6 +20,7 @@ from westward.lab.engine import LAB, OWNER, TOPOLOGY, Seen
 from westward.lab.images import ensure_node_image
 from westward.lab.nodes import CONTROLLER, LabUser, NodePlan
 from westward.lab.nodetree import NodeTree, bench_commit, ensure_tree
+from westward.lab.progress import Progress, quiet
 from westward.lab.sites import job_environment, write_site
 from westward.lab.state import LabFolder, Record
 from westward.lab.teardown import of_lab, refuse_if_foreign, remove_engine_objects, remove_half_made
@@ -27,7 +28,6 @@ from westward.lab.topology import Topology, load_topology
 
 READY_WITHIN_S = 60.0
 
-Progress = Callable[[str, str], None]
 T = TypeVar("T")
 
 
@@ -50,10 +50,6 @@ class Lab:
     urls: dict[str, str]
     seconds: dict[str, float]
     outdated: bool
-
-
-def quiet(subject: str, text: str) -> None:
-    """Progress for nobody."""
 
 
 def up(topology: str, name: str | None = None, progress: Progress = quiet) -> Lab:

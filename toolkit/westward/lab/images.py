@@ -8,7 +8,6 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import docker
@@ -17,6 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from westward import process
 from westward.errors import Unreachable, WestwardError
 from westward.lab.engine import LABEL, connect, engine_errors
+from westward.lab.progress import Say
 
 FOLDER = Path(__file__).parent.parent / "_data" / "containers" / "node"
 REPOSITORY = "westward-node"
@@ -28,8 +28,6 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DEBOOTSTRAP_NEEDED = 10
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY")
-
-Say = Callable[[str], None]
 
 
 def node_image_tag() -> str:

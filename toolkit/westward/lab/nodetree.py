@@ -20,6 +20,7 @@ from pathlib import Path
 from westward import process
 from westward.directories import cache_dir
 from westward.errors import InputError, StorageError, WestwardError
+from westward.lab.progress import Say
 
 CONSTRAINTS = Path(__file__).parent.parent / "_data" / "constraints.txt"
 # the `bench` extra and what it needs in turn: all of it by name, so that the pins alone say what a node gets
@@ -28,8 +29,6 @@ PYTHON = "3.13"  # of the node image
 MANYLINUX = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 ON_NODE = "/opt/westward"
 LAYOUT = "1"  # part of the digests: raise it when the way a tree is made changes
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

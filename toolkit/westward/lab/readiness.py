@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import docker
@@ -15,13 +15,12 @@ from westward.errors import Unreachable, WestwardError
 from westward.lab import engine
 from westward.lab.engine import Seen
 from westward.lab.nodes import CONTROLLER, NodePlan
+from westward.lab.progress import Say
 
 PROBE = ("/usr/bin/python3", "-I", "-S", "/usr/lib/westward/probe.py")
 TURN_S = 3.0  # how long one probe may wait before the containers are looked at again
 STOPPING_TURNS = 30
 DOWN = ("down", "unknown", "fail", "error", "inval")
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from docker.errors import APIError, NotFound
 from westward.errors import StorageError, Unsafe
 from westward.lab import engine
 from westward.lab.engine import LAB, OWNER, ROLE, LabNetwork, Seen
+from westward.lab.progress import Progress
 from westward.lab.state import LabFolder
 
 SETTLED_AFTER_S = 1.0
-
-Progress = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ KEY_MARK = "~"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _ACCELERATORS = re.compile(r"(?P<chip>[A-Za-z][\w.-]*):(?P<count>\d+)")
 ANY_CHIP = "any"
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # the name of an environment variable, as a shell exports it
 
 
 def new_key() -> str:

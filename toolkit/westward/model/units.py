@@ -47,6 +47,11 @@ def format_walltime(seconds: int) -> str:
     return f"{days}-{clock}" if days else clock
 
 
+def whole_minutes_s(walltime_s: int) -> int:
+    """Seconds of the limit that Slurm makes of a walltime: it counts in minutes and rounds up. What is shown or priced is this."""
+    return -(-walltime_s // 60) * 60
+
+
 def parse_memory(text: str) -> int:
     """Bytes of a memory size as sbatch(1) takes it: a number with K, M, G, T or P (powers of 1024), megabytes without.
 

@@ -18,6 +18,7 @@ from westward import process
 from westward.lab import engine
 from westward.lab.images import ensure_node_image
 from westward.lab.nodetree import ensure_tree
+from westward.lab.progress import quiet
 from westward.lab.teardown import down
 
 TOPOLOGY = "east-west"
@@ -34,7 +35,7 @@ def boot(name: str) -> dict[str, Any]:
         )
         seconds = time.perf_counter() - began
     finally:
-        down(name, lambda subject, text: None)
+        down(name, quiet)
     return {"seconds": round(seconds, 3), "phases_end_s": json.loads(done.stdout)["seconds"]}
 
 

@@ -17,7 +17,7 @@ from westward.errors import InputError
 from westward.model.decision import Offer
 from westward.model.job import JobSpec, Launcher, Submission, slurm_name
 from westward.model.site import Site
-from westward.model.units import format_walltime
+from westward.model.units import format_walltime, whole_minutes_s
 
 TEMPLATES = Path(__file__).parents[1] / "_data" / "slurm" / "jobs"
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -50,7 +50,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
         f"--cpus-per-task={resources.cpus_per_task}",
         f"--mem={mib}M" if mib else None,
         f"--gres={gres}" if gres else None,
-        f"--time={format_walltime(_whole_minutes(resources.walltime_s))}",
+        f"--time={format_walltime(whole_minutes_s(resources.walltime_s))}",
         f"--chdir={shlex.quote(site.root)}",
         f"--output={shlex.quote(stdout)}",
         "--no-requeue",
@@ -76,18 +76,13 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
         cpus_per_task=resources.cpus_per_task,
         mem_per_node_mib=mib,
         gres=gres,
-        walltime_s=_whole_minutes(resources.walltime_s),
+        walltime_s=whole_minutes_s(resources.walltime_s),
         root=site.root,
         directory=directory,
         stdout=stdout,
         environment={"PATH": PATH, **environment},
         script=script,
     )
-
-
-def _whole_minutes(walltime_s: int) -> int:
-    """Slurm counts time limits in minutes and rounds up; so does everything that is shown or priced."""
-    return -(-walltime_s // 60) * 60
 
 
 def _launch(spec: JobSpec, site: Site) -> str:
