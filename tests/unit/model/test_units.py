@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from westward.model.units import (
     format_walltime,
     from_epoch,
     parse_memory,
+    parse_moment,
     parse_walltime,
 )
 
@@ -123,3 +125,47 @@ def test_slurms_zero_is_no_time() -> None:
     assert from_epoch(0) is None
     assert from_epoch(None) is None
     assert from_epoch(1_700_000_000) == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("+90", NOW + timedelta(minutes=90)),
+        ("90", NOW + timedelta(minutes=90)),
+        ("+2:00:00", NOW + timedelta(hours=2)),
+        ("+1-12", NOW + timedelta(days=1, hours=12)),
+        ("2026-02-01T08:00+01:00", datetime(2026, 2, 1, 7, tzinfo=UTC)),
+        ("2026-02-01T08:00Z", datetime(2026, 2, 1, 8, tzinfo=UTC)),
+        ("2026-02-01 08:00:30+00:00", datetime(2026, 2, 1, 8, 0, 30, tzinfo=UTC)),
+    ],
+)
+def test_points_in_time(text: str, moment: datetime) -> None:
+    assert parse_moment(text, NOW) == moment
+    assert parse_moment(text, NOW).tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"), [("2026-07-01T08:00", 6), ("2026-02-01T08:00", 7), ("2026-02-01", 23), ("20260201", 23)]
+)
+def test_without_an_offset_it_is_this_host_s_own_time(text: str, hour: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert parse_moment(text, NOW).hour == hour
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "+", "tomorrow", "+0", "0", "now+1hour", "08:00", "2026-13-01", "+99999999999-0", "9999-12-31T23:59-14:00", "+soon", "-90"],
+)  # fmt: skip
+def test_what_is_no_point_in_time_names_both_forms(text: str) -> None:
+    with pytest.raises(QuantityError, match=r"2026-01-31T08:00\+01:00, or \+2:00:00") as caught:
+        parse_moment(text, NOW)
+    assert caught.value.part == text
+    assert f"'{text}'" in str(caught.value)

@@ -13,18 +13,26 @@ class Cost:
 
     compute: rent of accelerators and CPUs; energy: electricity, PUE included; carbon: emissions at the policy's price;
     transfer: moving inputs; waiting: the policy's price of time until the start; lateness: beyond the deadline.
+    None is unknown, which is not zero: a figure that it rests on is unknown, and the policy gives it weight.
     """
 
-    compute: float = 0.0
-    energy: float = 0.0
-    carbon: float = 0.0
-    transfer: float = 0.0
-    waiting: float = 0.0
-    lateness: float = 0.0
+    compute: float | None = 0.0
+    energy: float | None = 0.0
+    carbon: float | None = 0.0
+    transfer: float | None = 0.0
+    waiting: float | None = 0.0
+    lateness: float | None = 0.0
 
     @property
-    def total(self) -> float:
-        return float(sum(getattr(self, term) for term in TERMS))
+    def total(self) -> float | None:
+        """The sum of all terms; None where one of them is unknown."""
+        known = [term for term in (getattr(self, name) for name in TERMS) if term is not None]
+        return float(sum(known)) if len(known) == len(TERMS) else None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The terms that are unknown."""
+        return tuple(term for term in TERMS if getattr(self, term) is None)
 
 
 TERMS = tuple(term.name for term in fields(Cost))
@@ -51,18 +59,19 @@ class Offer:
 
     Attributes:
         chip: what the accelerator request becomes there; None where none is asked for.
-        start_in_s: seconds until the job can start: 0 where resources are free, otherwise the earliest end of running jobs.
-        energy_kwh: at the meter (PUE included) if the job uses its whole time limit at full board power.
-        carbon_kg: location-based kgCO2e of that energy.
+        start_in_s: seconds until the job can start: 0 where resources are free, otherwise the earliest end of running jobs; None
+            where the cluster does not tell when they end.
+        energy_kwh: at the meter (PUE included) if the job uses its whole time limit at full board power; None is unknown.
+        carbon_kg: location-based kgCO2e of that energy; None is unknown.
         rtt_ms: round trip from the user's region; None where the catalogue does not know it.
     """
 
     site: str
     partition: str
     chip: str | None
-    start_in_s: float
-    energy_kwh: float
-    carbon_kg: float
+    start_in_s: float | None
+    energy_kwh: float | None
+    carbon_kg: float | None
     rtt_ms: float | None
     cost: Cost
 
@@ -81,6 +90,7 @@ class Decision:
     """The offers, best first, and the rejections. `overridden` is True where the user named the site.
 
     Attributes:
+        currency: of every price and cost; None where no site names one.
         snapshot_age_s: age of the oldest live state that the decision rests on, in seconds.
         catalogue_digest: SHA-256 (12 hex digits) of the site descriptions it rests on.
     """
@@ -89,7 +99,7 @@ class Decision:
     offers: tuple[Offer, ...]
     rejections: tuple[Rejection, ...]
     policy: str
-    currency: str
+    currency: str | None
     region: str
     overridden: bool
     snapshot_age_s: float

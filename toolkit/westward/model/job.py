@@ -15,7 +15,11 @@ KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 KEY_LENGTH = 12
 KEY_MARK = "~"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_PART = r"[0-9]{1,7}(?:-[0-9]{1,7}(?::[0-9]{1,7})?)?"  # MaxArraySize is at most 4,000,001
 _ACCELERATORS = re.compile(r"(?P<chip>[A-Za-z][\w.-]*):(?P<count>\d+)")
+_RANGE = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)(?::(?P<step>\d+))?)?")
+_ARRAY = re.compile(rf"(?P<indices>{_PART}(?:,{_PART})*)(?:%(?P<at_once>[0-9]{{1,7}}))?")
+_KEY = re.compile(rf"[{KEY_ALPHABET}]{{{KEY_LENGTH}}}")
 ANY_CHIP = "any"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # the name of an environment variable, as a shell exports it
 
@@ -97,6 +101,79 @@ class Resources:
         return self.nodes * self.accelerators.count if self.accelerators else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Array:
+    """The tasks of an array job: Slurm's own list of indices ("0-9", "1,3,7", "0-99:10"), and how many run at once.
+
+    Raises:
+        QuantityError: (from `parse`) the text is not what sbatch's --array takes.
+    """
+
+    indices: str
+    at_once: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Array:
+        match = _ARRAY.fullmatch(text.strip())
+        if match is None or (match["at_once"] and int(match["at_once"]) == 0):
+            raise QuantityError(f"'{text}' is not a list of array tasks; write it as 0-9, 1,3,7 or 0-99:10%4", text)
+        array = cls(match["indices"], int(match["at_once"]) if match["at_once"] else None)
+        for part in _RANGE.finditer(array.indices):
+            if (part["last"] and int(part["last"]) < int(part["first"])) or (part["step"] and int(part["step"]) == 0):
+                raise QuantityError(f"'{text}': '{part[0]}' names no array tasks", part[0])
+        return array
+
+    @property
+    def task_ids(self) -> tuple[int, ...]:
+        """The indices, ascending; one that is named twice is one task."""
+        found = {
+            index
+            for part in _RANGE.finditer(self.indices)
+            for index in range(int(part["first"]), int(part["last"] or part["first"]) + 1, int(part["step"] or 1))
+        }
+        return tuple(sorted(found))
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks there are."""
+        return len(self.task_ids)
+
+    def __str__(self) -> str:
+        return self.indices + (f"%{self.at_once}" if self.at_once else "")
+
+
+class After(StrEnum):
+    """When a dependency is met, in Slurm's words. What can never be met cancels the job."""
+
+    START = "after"
+    ANY = "afterany"
+    OK = "afterok"
+    NOT_OK = "afternotok"
+    CORRESPONDING = "aftercorr"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One job that another waits for: by its key, at whatever site it is."""
+
+    after: After
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Dependency:
+        """From "afterok:KEY"; a key alone means afterok."""
+        word, _, key = text.rpartition(":")
+        if (word or After.OK) not in list(After) or not _KEY.fullmatch(key):
+            raise QuantityError(
+                f"'{text}' is no dependency; write afterok:KEY (or {', '.join(kind for kind in After if kind != After.OK)})",
+                text,
+            )
+        return cls(After(word or After.OK), key)
+
+    def __str__(self) -> str:
+        return f"{self.after}:{self.key}"
+
+
 class Launcher(StrEnum):
     """What starts the job's tasks inside its allocation."""
 
@@ -115,6 +192,11 @@ class JobSpec:
         setup: shell lines that the template's author wrote, run before the command.
         env: variables for the job.
         outputs: files, relative to the job's directory, that must be there at the end.
+        depends_on: all of them must be met before the job starts.
+        begin_at: not before this moment (UTC).
+        requeue: whether the cluster may start it again after a node failed or a more urgent job took its place.
+        idempotent: two runs at once do no harm, so it is submitted without a hold: one request instead of two.
+        options: more of sbatch's long options, by name without dashes; None for an option that takes no value.
     """
 
     name: str
@@ -127,6 +209,12 @@ class JobSpec:
     account: str | None = None
     qos: str | None = None
     template: str | None = None
+    array: Array | None = None
+    depends_on: tuple[Dependency, ...] = ()
+    begin_at: datetime | None = None
+    requeue: bool = False
+    idempotent: bool = False
+    options: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +226,11 @@ class Submission:
         directory: the job's own directory at the site; the script makes it.
         stdout: both outputs of the batch script, beside that directory (Slurm opens it before the script runs).
         gres: accelerators per node in Slurm's form, e.g. "gpu:h100:4"; None for none.
+        array: task indices as --array takes them.
+        dependency: as --dependency takes it: Slurm job ids of this cluster.
+        begin_at: seconds since the epoch, UTC.
+        hold: it cannot start before `release`.
+        options: more of sbatch's long options, as in JobSpec.
     """
 
     name: str
@@ -156,6 +249,26 @@ class Submission:
     stdout: str
     environment: Mapping[str, str]
     script: str
+    array: str | None = None
+    dependency: str | None = None
+    begin_at: int | None = None
+    requeue: bool = False
+    hold: bool = True
+    options: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """What is to become of a job that waits or runs; None leaves a thing as it is. Not every cluster lets a user change all of it."""
+
+    walltime_s: int | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    begin_at: int | None = None
+    dependency: str | None = None
+    nodes: int | None = None
+    at_once: int | None = None
 
 
 class JobState(StrEnum):
@@ -194,6 +307,17 @@ class JobState(StrEnum):
 
 
 _GOING_ON = frozenset({JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED, JobState.UNKNOWN})
+_ARRAY_ORDER = (
+    JobState.RUNNING,
+    JobState.SUSPENDED,
+    JobState.PENDING,
+    JobState.UNKNOWN,
+    JobState.LOST,
+    *sorted(set(JobState) - _GOING_ON - {JobState.LOST, JobState.COMPLETED, JobState.REVOKED, JobState.CANCELLED}),
+    JobState.CANCELLED,
+    JobState.REVOKED,
+    JobState.COMPLETED,
+)
 _ALIAS = {
     "CONFIGURING": "RUNNING",
     "COMPLETING": "RUNNING",
@@ -212,7 +336,16 @@ _ALIAS = {
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """What a cluster last said of one attempt. Times are UTC; `nodes` is Slurm's own host list expression."""
+    """What a cluster last said of one attempt. Times are UTC; `nodes` is Slurm's own host list expression.
+
+    Attributes:
+        job_id: of an array, the id of the whole.
+        state: of an array, what is true of the whole: RUNNING where a task runs, else PENDING where one waits, and when all have
+            ended COMPLETED where all did (`array_state`).
+        tasks: how many tasks of an array are in each state; empty for any other job.
+        estimated_start: where the cluster's scheduler has planned it.
+        restarts: how often the cluster has requeued it.
+    """
 
     job_id: int
     name: str
@@ -225,3 +358,50 @@ class JobStatus:
     started_at: datetime | None = None
     ended_at: datetime | None = None
     nodes: str = ""
+    partition: str = ""
+    tasks: Mapping[JobState, int] = field(default_factory=dict)
+    estimated_start: datetime | None = None
+    restarts: int = 0
+
+
+def array_state(tasks: Mapping[JobState, int]) -> JobState:
+    """The state of an array as a whole, from how many of its tasks are in each state.
+
+    RUNNING where one runs, PENDING where none runs and one waits; when all have ended, COMPLETED if all did, else the worst of them.
+    """
+    present = {state for state, count in tasks.items() if count}
+    return next((state for state in _ARRAY_ORDER if state in present), JobState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one attempt used, as the cluster's accounting has it; None where it does not record it.
+
+    Attributes:
+        elapsed_s: wall-clock seconds of its allocation.
+        tres: what was allocated, by Slurm's names: "cpu", "mem" (in bytes), "node", "billing", "gres/gpu", "gres/gpu:h100", ...
+        cpu_s: CPU seconds that its processes used, user and system.
+        max_rss_bytes: the most memory that one of its tasks used.
+        energy_j: joules on all its nodes, whatever else ran there.
+    """
+
+    elapsed_s: int
+    tres: Mapping[str, int]
+    cpu_s: float | None = None
+    max_rss_bytes: int | None = None
+    energy_j: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One record of the accounting: a requeue makes another one under the same id. Each task of an array has its own.
+
+    Attributes:
+        task: the index in its array; None for any other job.
+    """
+
+    status: JobStatus
+    usage: Usage
+    account: str = ""
+    qos: str = ""
+    task: int | None = None

@@ -39,21 +39,24 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What the site charges, electricity apart: per accelerator-hour by chip, and per CPU-hour (one allocated CPU)."""
+    """What the site charges, electricity apart: per accelerator-hour by chip, and per CPU-hour (one allocated CPU).
 
-    currency: str
-    accelerator_hour: Mapping[str, Figure]
-    cpu_hour: Figure
+    None, and a chip that is not named, is unknown: never zero. `currency` is None where no price is known.
+    """
+
+    currency: str | None = None
+    accelerator_hour: Mapping[str, Figure] = field(default_factory=dict)
+    cpu_hour: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """Electricity: PUE (facility / IT energy), price per kWh, location-based kgCO2e per kWh, watts of one busy CPU."""
+    """Electricity: PUE (facility / IT energy), price per kWh, location-based kgCO2e per kWh, watts of one busy CPU. None is unknown."""
 
-    pue: Figure
-    price_per_kwh: Figure
-    carbon_kg_per_kwh: Figure
-    cpu_w: Figure
+    pue: Figure | None = None
+    price_per_kwh: Figure | None = None
+    carbon_kg_per_kwh: Figure | None = None
+    cpu_w: Figure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,88 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class RestDoor:
-    """slurmrestd: where it listens, as whom we speak, and the file that holds the JWT (never the token itself)."""
+    """slurmrestd: where it listens, as whom we speak, and where the JWT comes from (never the token itself).
+
+    Attributes:
+        url: http://HOST:PORT, https://HOST:PORT, or unix:///PATH.
+        token_file: holds the token, mode 600; read again when the token in use is refused.
+        token_command: argv of a program that prints a token ("SLURM_JWT=..." or the token alone); run when there is none yet,
+            and when the token in use is refused. Its result is kept in `token_file` where one is named, else in memory.
+    """
 
     url: str
     user: str
-    token_file: Path
+    token_file: Path | None = None
+    token_command: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"rest {self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShellDoor:
+    """The Slurm commands: on this host (`host` None), or over ssh as ~/.ssh/config says.
+
+    Attributes:
+        identity_file: the private key; None for what ssh-agent and ~/.ssh/config offer.
+        known_hosts: host keys to trust beside the user's and the system's own.
+        commands: directory of the Slurm commands there, where PATH does not find them.
+    """
+
+    host: str | None = None
+    user: str | None = None
+    port: int | None = None
+    identity_file: Path | None = None
+    known_hosts: Path | None = None
+    commands: str | None = None
+
+    def __str__(self) -> str:
+        if self.host is None:
+            return "shell on this host"
+        user = f"{self.user}@" if self.user else ""
+        return f"shell ssh://{user}{self.host}" + (f":{self.port}" if self.port else "")
+
+
+@dataclass(frozen=True, slots=True)
+class NativeDoor:
+    """libslurm in this process, by pyslurm: on a login node of that very cluster."""
+
+    def __str__(self) -> str:
+        return "native"
+
+
+Door = RestDoor | ShellDoor | NativeDoor
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a cluster said of itself on the day its description was written, for a reader and to compare with.
+
+    Decisions rest on what it says now, never on this.
+
+    Attributes:
+        at: when, UTC, in whole seconds.
+        clock_skew_s: how far its clock was ahead of this host's; None where its door cannot tell.
+    """
+
+    at: datetime
+    version: str
+    user: str
+    partitions: tuple[ObservedPartition, ...]
+    accounts: tuple[Association, ...] = ()
+    clock_skew_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPartition:
+    """A partition on that day: its limits (None: no limit), how many nodes it had, and their accelerators together by chip."""
+
+    name: str
+    nodes: int
+    max_walltime_s: int | None = None
+    max_nodes: int | None = None
+    default: bool | None = None
+    accelerators: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +170,7 @@ class Site:
     cluster: str
     region: str
     place: str
-    doors: tuple[RestDoor, ...]
+    doors: tuple[Door, ...]
     files: Mapping[str, Path]
     root: str
     prices: Prices
@@ -100,16 +180,18 @@ class Site:
     qos: str | None = None
     mpi: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    observed: Observed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition as the cluster describes it now. A limit of None is no limit."""
+    """A partition as the cluster describes it now. A limit of None is no limit; `default` None: this door does not tell."""
 
     name: str
     up: bool
     max_walltime_s: int | None
     max_nodes: int | None
+    default: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +247,42 @@ class ClusterState:
 
 
 @dataclass(frozen=True, slots=True)
+class Association:
+    """An account that this user may charge, with the QOS allowed there (accounts and limits are the cluster's own)."""
+
+    account: str
+    partition: str | None
+    qos: tuple[str, ...]
+    default_qos: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who we are at a cluster, as it says itself.
+
+    Attributes:
+        home: the home directory there; None where this door cannot tell.
+        default_account: None where the cluster keeps no accounts.
+        clock: the cluster's own time when it answered, UTC; None where this door cannot tell.
+        max_array_size: MaxArraySize: one more than the highest index of an array.
+        mpi: what `srun --mpi=` knows there; empty where this door cannot tell.
+    """
+
+    cluster: str
+    user: str
+    home: str | None
+    default_account: str | None
+    associations: tuple[Association, ...]
+    clock: datetime | None
+    max_array_size: int | None
+    mpi: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What is known of sites and chips. `currency` is that of every price; `digest` names the descriptions it was read from."""
+    """What is known of sites and chips. `currency` is that of every price, None where no site names one; `digest` names the descriptions it was read from."""
 
     sites: Mapping[str, Site]
     accelerators: Mapping[str, Accelerator]
-    currency: str
+    currency: str | None
     digest: str

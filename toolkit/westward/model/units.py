@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from westward.errors import QuantityError
 
@@ -36,6 +36,24 @@ def parse_walltime(text: str) -> int:
     if total == 0:
         raise QuantityError(f"the time limit '{text}' is zero, which Slurm would read as no limit", text)
     return total
+
+
+def parse_moment(text: str, now: datetime) -> datetime:
+    """A point in time, in UTC: "+90" (minutes) or "+2:00:00" from now, as time limits are written; or ISO 8601.
+
+    A number alone is minutes from now too: Hydra takes the plus of +90 away. ISO 8601 without an offset is this host's own time zone.
+
+    Raises:
+        QuantityError: the text is neither.
+    """
+    try:
+        if text.startswith("+") or (text.isdecimal() and len(text) < len("20260131")):
+            return now + timedelta(seconds=parse_walltime(text.removeprefix("+")))
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (QuantityError, ValueError, OverflowError) as error:
+        raise QuantityError(
+            f"'{text}' is not a point in time; write 2026-01-31T08:00+01:00, or +2:00:00 for in two hours", text
+        ) from error
 
 
 def format_walltime(seconds: int) -> str:
