@@ -1,57 +1,61 @@
-"""The ledger: what it keeps, who may move a job on, and what a broken file says."""
+"""The ledger: what it keeps, who may move a job on, and what anybody may say of it. Runs on every kind of database."""
 
 from __future__ import annotations
 
 import os
-import resource
 import signal
-import sqlite3
-import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from westward.errors import InputError, NotFound, StorageError
-from westward.model.job import JobState, JobStatus, Submission, new_key
-from westward.store.ledger import Job, Ledger, Phase
+from unit.store.databases import Fresh
+from westward.errors import InputError, NotFound
+from westward.model.job import After, Dependency, JobState, JobStatus, Submission, new_key
+from westward.store.ledger import Intent, Job, Ledger, Phase, Watched
 
 NAMES = ["allreduce", 'it\'s "mine"', "two\nlines", "$(touch x)", "训练", "", "x" * 300]
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def submission(name: str = "job~aaaaaaaaaaaa") -> Submission:
     return Submission(
         name=name, partition="gpu", account="research", qos=None, nodes=2, ntasks=4, ntasks_per_node=2, cpus_per_task=1,
         mem_per_node_mib=1024, gres="gpu:h100:4", walltime_s=300, root="/shared/me", directory=f"/shared/me/{name}",
-        stdout=f"/shared/me/{name}.out", environment={"A": "it's\n\"b\""}, script="#!/bin/bash\ntrue\n",
+        stdout=f"/shared/me/{name}.out", environment={"A": "it's\n\"b\""}, script="#!/bin/bash\ntrue\n", array="0-9%2",
+        dependency="afterok:1", begin_at=1_700_000_000, requeue=True, options={"exclusive": None, "constraint": "a&b"},
     )  # fmt: skip
 
 
-def add(ledger: Ledger, key: str | None = None, name: str = "job") -> Job:
+def intent(key: str | None = None, name: str = "job", site: str = "west", **more: Any) -> Intent:
     key = key or new_key()
-    return ledger.add(key, name, "gemm", "west", submission(f"job~{key}"), ["result.json"], {"policy": "cheapest"})
+    return Intent(key, name, "gemm", site, submission(f"job~{key}"), ("result.json",), {"policy": "cheapest"}, **more)
+
+
+def add(ledger: Ledger, key: str | None = None, name: str = "job", site: str = "west") -> Job:
+    return ledger.add([intent(key, name, site)])[0]
+
+
+def let_go(ledger: Ledger, job_id: int = 42, **more: Any) -> Job:
+    made = add(ledger, **more)
+    ledger.attempt([made.key])
+    ledger.handles({made.key: job_id})
+    ledger.released([made.key])
+    return ledger.get(made.key)
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("WESTWARD_STATE_DIR", str(tmp_path / "state"))
-    return tmp_path / "state" / "ledger.sqlite"
+def ledger(database: Fresh, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setenv("WESTWARD_LEDGER", database.url)
+    return database.ledger()
 
 
-@pytest.fixture
-def ledger(file: Path) -> Iterator[Ledger]:
-    made = Ledger()
-    yield made
-    made.close()
-
-
-def python(code: str, **more: object) -> subprocess.Popen[str]:
-    """Another process with the same ledger; it finds this file as the module `test_ledger`."""
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+def python(code: str) -> subprocess.Popen[str]:
+    """Another process with the same ledger."""
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -59,86 +63,191 @@ def python(code: str, **more: object) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
-        **more,  # type: ignore[call-overload]
     )
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: repr(name)[:20])
 def test_a_job_reads_back_as_it_was_written(ledger: Ledger, name: str) -> None:
-    before = datetime.now(UTC)
-    key = new_key()
-    add(ledger, key, name)
+    before = datetime.now(UTC) - timedelta(seconds=0.001)
+    wanted = intent(name=name, waits_for=(Dependency(After.ANY, "b" * 12), Dependency(After.START, "c" * 12)))
+    (made,) = ledger.add([wanted])
     ledger.close()
-    job = Ledger().get(key)
+    job = ledger.get(wanted.key)
+    assert job == made
     assert (job.name, job.template, job.site, job.phase, job.state) == (
         name, "gemm", "west", Phase.INTENT, JobState.PENDING,
     )  # fmt: skip
-    assert job.submission == submission(f"job~{key}")
+    assert job.submission == wanted.submission
     assert job.outputs == ("result.json",)
     assert job.decision == {"policy": "cheapest"}
+    assert job.waits_for == wanted.waits_for
     assert before <= job.created_at <= datetime.now(UTC)
-    assert (job.job_id, job.attempts, job.cancelled, job.ended_at) == (None, 0, False, None)
+    assert (job.job_id, job.attempts, job.cancelled, job.ended_at, job.tasks) == (None, 0, False, None, {})
 
 
 def test_a_life_step_by_step(ledger: Ledger) -> None:
     key = add(ledger).key
-    ledger.attempt(key)
+    assert ledger.attempt([key]) == {key}
     assert (ledger.get(key).phase, ledger.get(key).attempts) == (Phase.SUBMITTING, 1)
-    ledger.handle(key, 42)
-    assert (ledger.get(key).phase, ledger.get(key).job_id) == (Phase.HELD, 42)
-    ledger.released(key)
-    started = datetime(2026, 1, 1, tzinfo=UTC)
-    ledger.seen(key, JobStatus(42, "x", JobState.RUNNING, started_at=started))
-    assert (ledger.get(key).phase, ledger.get(key).started_at) == (Phase.RELEASED, started)
-    ended = JobStatus(42, "x", JobState.FAILED, "NonZeroExitCode", exit_code=3, started_at=started, ended_at=started)
-    ledger.seen(key, ended)
+    assert ledger.handles({key: 2**32 - 1}) == {key}, "the id of a job in a federation of Slurm's own"
+    assert (ledger.get(key).phase, ledger.get(key).job_id) == (Phase.HELD, 2**32 - 1)
+    assert ledger.released([key]) == {key}
+    running = JobStatus(42, "x", JobState.RUNNING, started_at=NOON, restarts=1, tasks={JobState.RUNNING: 3})
+    ledger.seen({key: running}, ended=set())
     job = ledger.get(key)
-    assert (job.phase, job.state, job.exit_code, job.reason) == (Phase.ENDED, JobState.FAILED, 3, "NonZeroExitCode")
+    assert (job.phase, job.started_at, job.restarts, job.tasks) == (Phase.RELEASED, NOON, 1, {JobState.RUNNING: 3})
+    ended = JobStatus(
+        42, "x", JobState.FAILED, "NonZeroExitCode", exit_code=3, signal=9, started_at=NOON, ended_at=NOON
+    )
+    ledger.seen({key: ended}, ended={key})
+    job = ledger.get(key)
+    assert (job.phase, job.state, job.reason) == (Phase.ENDED, JobState.FAILED, "NonZeroExitCode")
+    assert (job.exit_code, job.signal, job.ended_at) == (3, 9, NOON)
+
+
+def test_each_of_many_gets_its_own(ledger: Ledger) -> None:
+    keys = [job.key for job in ledger.add([intent() for _ in range(5)])]
+    ledger.attempt(keys[:4])
+    ledger.handles({keys[0]: 7, keys[1]: 8})
+    ledger.refused({keys[2]: "no account", keys[3]: "no partition"})
+    assert [(job.phase, job.job_id, job.reason) for job in ledger.get_many(keys)] == [
+        (Phase.HELD, 7, ""), (Phase.HELD, 8, ""), (Phase.REFUSED, None, "no account"), (Phase.REFUSED, None, "no partition"),
+        (Phase.INTENT, None, ""),
+    ]  # fmt: skip
+    assert ledger.unsettled() == {"west": [keys[0], keys[1], keys[4]]}
 
 
 def test_newest_first_and_by_phase(ledger: Ledger) -> None:
     keys = [add(ledger).key for _ in range(5)]
-    ledger.refused(keys[2], "no")
+    ledger.refused({keys[2]: "no"})
     assert [job.key for job in ledger.jobs()] == keys[::-1]
     assert [job.key for job in ledger.jobs(limit=2)] == keys[:-3:-1]
     assert [job.key for job in ledger.jobs(phases=[Phase.REFUSED])] == [keys[2]]
 
 
+def test_jobs_that_were_added_together_keep_their_order(ledger: Ledger) -> None:
+    keys = [job.key for job in ledger.add([intent() for _ in range(50)])]
+    assert ledger.unsettled() == {"west": keys}
+    assert [job.key for job in ledger.jobs()] == keys[::-1]
+
+
+def test_a_wish_to_cancel_stops_the_record_of_the_release(ledger: Ledger) -> None:
+    keys = [job.key for job in ledger.add([intent() for _ in range(2)])]
+    ledger.handles(dict.fromkeys(keys, 1))
+    ledger.cancel_wanted(keys[0])
+    assert ledger.mine(keys) == {keys[0]: True, keys[1]: False}
+    assert ledger.released(keys) == {keys[1]}
+    assert [job.phase for job in ledger.get_many(keys)] == [Phase.HELD, Phase.RELEASED]
+    assert ledger.released(keys[:1], wanted=False) == {keys[0]}
+
+
+def test_a_job_that_was_let_go_is_no_longer_in_doubt(ledger: Ledger) -> None:
+    doubtful, gone = add(ledger).key, let_go(ledger).key
+    ledger.doubtful({doubtful: "no answer", gone: "no answer"})
+    assert [job.reason for job in ledger.get_many([doubtful, gone])] == ["no answer", ""]
+
+
 def test_jobs_of_several_requests_are_searched_for_twins_until_no_more_can_come(ledger: Ledger) -> None:
     once, twice = add(ledger).key, add(ledger).key
-    ledger.attempt(once)
-    for _ in range(2):
-        ledger.attempt(twice)
-    for key in (once, twice):
-        ledger.handle(key, 1)
-        ledger.released(key)
+    ledger.attempt([once, twice])
+    ledger.attempt([twice])
+    ledger.handles({once: 1, twice: 2})
+    ledger.released([once, twice])
     soon, long = timedelta(seconds=0), timedelta(minutes=30)
-    assert [job.key for job in ledger.perhaps_twins(long)] == [twice]
-    ledger.searched_for_twins(twice)
-    assert [job.key for job in ledger.perhaps_twins(long)] == [twice], "one could still come"
-    assert ledger.perhaps_twins(soon) == []
+    due = {"west": [(twice, f"job~{twice}", 2)]}
+    assert ledger.perhaps_twins(long) == ledger.perhaps_twins(long, thorough=False) == due
+    ledger.searched_for_twins([twice])
+    assert ledger.perhaps_twins(long) == due, "one could still come"
+    assert ledger.perhaps_twins(long, thorough=False) == {}, "but not so soon again"
+    assert ledger.perhaps_twins(soon) == {}
 
 
 def test_jobs_of_a_site_that_is_no_more_are_lost(ledger: Ledger) -> None:
     going, ended = add(ledger).key, add(ledger).key
-    ledger.refused(ended, "no")
-    site = ledger.get(going).site
+    ledger.refused({ended: "no"})
+    ledger.site_silent("west", "nobody answers")
     assert ledger.abandon(["elsewhere"], "gone") == 0
-    assert ledger.abandon([site], "its lab was taken down") == 1
+    assert ledger.abandon(["west"], "its lab was taken down") == 1
     assert (ledger.get(going).state, ledger.get(going).reason) == (JobState.LOST, "its lab was taken down")
     assert ledger.get(ended).phase is Phase.REFUSED
+    assert let_go(ledger).state is JobState.PENDING, "a new site of that name has said nothing yet"
 
 
-def test_a_ledger_of_another_version_is_not_touched(tmp_path: Path) -> None:
-    file = tmp_path / "old.sqlite"
-    Ledger(f"sqlite:///{file}").close()
-    connection = sqlite3.connect(file)
-    connection.execute("UPDATE schema SET version = 99")
-    connection.commit()
-    connection.close()
-    with pytest.raises(StorageError, match="another version") as caught:
-        Ledger(f"sqlite:///{file}")
-    assert "move the file away" in caught.value.next_step
+def test_what_a_poll_needs(ledger: Ledger) -> None:
+    made, other = let_go(ledger, 7), let_go(ledger, 8, site="east")
+    add(ledger)
+    ledger.seen({made.key: JobStatus(7, "x", JobState.PENDING, "Priority")}, ended=set())
+    found = ledger.watched()
+    assert {site: [job.key for job in jobs] for site, jobs in found.items()} == {
+        "west": [made.key],
+        "east": [other.key],
+    }
+    (watched,) = found["west"]
+    assert isinstance(watched, Watched)
+    assert watched[1:5] == (7, f"job~{made.key}", JobState.PENDING, "Priority")
+    assert ledger.watched([other.key]).keys() == {"east"}
+    assert ledger.watched([]) == {}
+
+
+def test_more_keys_than_one_statement_takes(ledger: Ledger) -> None:
+    made = let_go(ledger)
+    keys = [made.key, *(f"{i:012d}" for i in range(40_000))]
+    assert ledger.watched(keys).keys() == {"west"}
+    assert ledger.mine(keys) == {made.key: False}
+    with ledger.claim(keys) as mine:
+        assert mine == [made.key]
+
+
+def test_counts_with_the_silent_ones_as_unknown(ledger: Ledger) -> None:
+    for _ in range(3):
+        let_go(ledger)
+    let_go(ledger, site="east")
+    add(ledger)
+    assert ledger.counts() == {(Phase.RELEASED, JobState.PENDING): 4, (Phase.INTENT, JobState.PENDING): 1}
+    ledger.site_silent("west", "nobody answers")
+    assert ledger.counts() == {
+        (Phase.RELEASED, JobState.UNKNOWN): 3,
+        (Phase.RELEASED, JobState.PENDING): 1,
+        (Phase.INTENT, JobState.PENDING): 1,
+    }
+    ledger.site_answered("west")
+    assert ledger.counts()[Phase.RELEASED, JobState.PENDING] == 4
+
+
+def test_the_pulse_changes_with_what_there_is_to_do(ledger: Ledger) -> None:
+    seen = [ledger.pulse()]
+    key = add(ledger).key
+    seen.append(ledger.pulse())
+    ledger.handles({key: 1})
+    assert ledger.pulse() == seen[-1]
+    ledger.released([key])
+    seen.append(ledger.pulse())
+    ledger.seen({key: JobStatus(1, "x", JobState.RUNNING)}, ended=set())
+    assert ledger.pulse() == seen[-1]
+    assert len(set(seen)) == 3
+
+
+class TestSites:
+    def test_silence_tells_since_when_and_why_until_it_ends(self, ledger: Ledger) -> None:
+        made = let_go(ledger)
+        ledger.site_answered("west")
+        seen_at = ledger.get(made.key).seen_at
+        for why in ("nobody answers", "still nobody"):
+            ledger.site_silent("west", why)
+            job = ledger.get(made.key)
+            assert (job.state, job.reason, job.seen_at) == (JobState.UNKNOWN, why, seen_at)
+        ledger.site_answered("west")
+        job = ledger.get(made.key)
+        assert (job.state, job.reason) == (JobState.PENDING, "")
+        assert job.seen_at is not None
+        assert seen_at is not None
+        assert job.seen_at >= seen_at
+
+    def test_a_site_may_be_silent_from_the_first(self, ledger: Ledger) -> None:
+        made = let_go(ledger)
+        ledger.site_silent("west", "nobody answers")
+        assert ledger.get(made.key).state is JobState.UNKNOWN
+        assert ledger.get(made.key).seen_at == made.seen_at
 
 
 class TestFind:
@@ -156,7 +265,8 @@ class TestFind:
             ledger.find("abc")
 
     @pytest.mark.parametrize(
-        "text", ["", "~", "job~", "nothing", "%", "_", "abc%", "abcdefghijk_", "' OR 1=1 --", "\0"]
+        "text",
+        ["", "~", "job~", "nothing", "%", "_", "abc%", "abcdefghijk_", "abcdefghijklm", "' OR 1=1 --", "\0", "größe"],
     )
     def test_nothing_else_is_found(self, ledger: Ledger, text: str) -> None:
         with pytest.raises(NotFound) as caught:
@@ -171,8 +281,8 @@ class TestFind:
 HOLDER = """
 import sys
 from westward.store.ledger import Ledger
-with Ledger().claim(sys.argv[1] if len(sys.argv) > 1 else {key!r}) as mine:
-    print(mine, flush=True)
+with Ledger().claim([{key!r}]) as mine:
+    print(mine == [{key!r}], flush=True)
     sys.stdin.readline()
 """
 
@@ -180,21 +290,21 @@ with Ledger().claim(sys.argv[1] if len(sys.argv) > 1 else {key!r}) as mine:
 class TestClaim:
     def test_one_process_at_a_time(self, ledger: Ledger) -> None:
         key = add(ledger).key
-        with ledger.claim(key):
+        with ledger.claim([key]):
             pass  # what `add` left us goes with the first claim
         holder = python(HOLDER.format(key=key))
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        with ledger.claim(key) as mine:
+        with ledger.claim([key]) as mine:
             assert not mine
         holder.communicate("\n", timeout=20)
-        with ledger.claim(key) as mine:
+        with ledger.claim([key]) as mine:
             assert mine
 
     @pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "not reaped yet"])
     def test_a_killed_holder_s_claim_is_taken_over(self, ledger: Ledger, reaped: bool) -> None:
         key = add(ledger).key
-        with ledger.claim(key):
+        with ledger.claim([key]):
             pass
         holder = python(HOLDER.format(key=key))
         assert holder.stdout is not None
@@ -205,20 +315,20 @@ class TestClaim:
         else:
             os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
         try:
-            with ledger.claim(key) as mine:
+            with ledger.claim([key]) as mine:
                 assert mine
         finally:
             holder.communicate()
 
     def test_a_refused_claim_leaves_the_holder_s_alone(self, ledger: Ledger) -> None:
         key = add(ledger).key
-        with ledger.claim(key):
+        with ledger.claim([key]):
             pass
         holder = python(HOLDER.format(key=key))
         assert holder.stdout is not None
         holder.stdout.readline()
         for _ in range(2):
-            with ledger.claim(key) as mine:
+            with ledger.claim([key]) as mine:
                 assert not mine
         holder.communicate("\n", timeout=20)
 
@@ -230,83 +340,10 @@ class TestClaim:
 
 
 def test_two_processes_adding_at_once_lose_nothing(ledger: Ledger) -> None:
-    code = "import test_ledger as t; ledger = t.Ledger(); print(*[t.add(ledger).key for _ in range(50)])"
+    code = "import unit.store.test_ledger as t; ledger = t.Ledger(); print(*[t.add(ledger).key for _ in range(50)])"
     writers = [python(code) for _ in range(2)]
     said = [writer.communicate(timeout=50) for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0], said
     added = {key for out, _ in said for key in out.split()}
     assert len(added) == 100
     assert {job.key for job in ledger.jobs()} == added
-
-
-def test_only_its_owner_can_read_it(ledger: Ledger, file: Path) -> None:
-    add(ledger)
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    for part in file.parent.iterdir():
-        assert stat.S_IMODE(part.stat().st_mode) == 0o600, part
-
-
-class TestBroken:
-    def test_a_damaged_file_is_named_with_a_next_step(self, file: Path) -> None:
-        file.parent.mkdir(mode=0o700)
-        file.write_bytes(b"this is no database, and long enough to be seen as none\n" * 100)
-        with pytest.raises(StorageError) as caught:
-            Ledger().jobs()
-        assert str(file) in str(caught.value)
-        assert caught.value.next_step
-
-    def test_a_file_that_cannot_be_written_is_named_with_a_next_step(self, ledger: Ledger, file: Path) -> None:
-        key = add(ledger).key
-        ledger.close()
-        read_only = Ledger.__new__(Ledger)
-        with pytest.raises(StorageError) as caught:
-            read_only.__init__(f"sqlite:///file:{file}?mode=ro&uri=true")  # type: ignore[misc]
-            read_only.attempt(key)
-        assert "ledger.sqlite" in str(caught.value)
-        assert caught.value.next_step
-        assert Ledger().get(key).phase is Phase.INTENT
-
-    def test_a_directory_in_its_place_is_named_with_a_next_step(self, file: Path) -> None:
-        file.mkdir(parents=True)
-        with pytest.raises(StorageError) as caught:
-            Ledger()
-        assert str(file) in str(caught.value)
-        assert caught.value.next_step
-
-    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to have a file of somebody else")
-    def test_a_file_of_somebody_else_is_named_with_a_next_step(self) -> None:
-        """What is left when somebody ran `sudo westward` once: root's ledger in the user's own directory."""
-        nobody = 65534
-        code = (
-            "import os, sys\nfrom westward.errors import StorageError\nfrom westward.store.ledger import Ledger\n"
-            "Ledger('sqlite://').jobs()\n"  # everything is loaded before this process gives up its rights
-            f"os.setgid({nobody}); os.setuid({nobody})\n"
-            "try: Ledger(f'sqlite:///{sys.stdin.readline().strip()}')\n"
-            "except StorageError as error: print(error, '|', error.next_step)"
-        )
-        with tempfile.TemporaryDirectory(prefix="westward-test-", dir="/tmp") as place:
-            file = Path(place) / "ledger.sqlite"
-            Ledger(f"sqlite:///{file}").close()
-            os.chown(place, nobody, nobody)
-            out, err = python(code).communicate(f"{file}\n", timeout=20)
-        assert "ledger.sqlite" in out, err
-        assert out.partition("|")[2].strip()
-
-    def test_a_write_that_fails_keeps_what_was_there_and_says_so(self, ledger: Ledger, file: Path) -> None:
-        """A full disk, played by a limit on file sizes: the system call that fails is the same."""
-        kept = add(ledger).key
-        ledger.close()
-        code = (
-            "import test_ledger as t\nledger = t.Ledger()\n"
-            "try:\n  while True: t.add(ledger, name='x' * 10_000)\n"
-            "except t.StorageError as error: print(error, '|', error.next_step)"
-        )
-        full = (200_000, 200_000)
-        writer = python(code, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, full))
-        out, err = writer.communicate(timeout=30)
-        assert str(file) in out, err
-        assert out.partition("|")[2].strip()
-        again = Ledger()
-        assert again.get(kept).phase is Phase.INTENT
-        with sqlite3.connect(file) as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,173 @@
+"""What stands in the ledger, as values: an intent that becomes a row, a row that becomes a job, and what a status changes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from westward.model.job import Dependency, JobState, JobStatus, Submission
+from westward.store.schema import jobs as _jobs
+
+
+class Phase(StrEnum):
+    """How far a job got. Each is written after the step it names, except SUBMITTING, which is written before the request leaves."""
+
+    INTENT = "intent"
+    SUBMITTING = "submitting"
+    HELD = "held"
+    RELEASED = "released"
+    ENDED = "ended"
+    REFUSED = "refused"
+
+
+UNSETTLED = (Phase.INTENT, Phase.SUBMITTING, Phase.HELD)
+OPEN = (*UNSETTLED, Phase.RELEASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A job to be, as it goes into the ledger."""
+
+    key: str
+    name: str
+    template: str | None
+    site: str
+    submission: Submission
+    outputs: tuple[str, ...]
+    decision: Mapping[str, Any]
+    waits_for: tuple[Dependency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger. Times are UTC; `attempts` counts the submit requests that left this host.
+
+    Attributes:
+        waits_for: jobs that must come first and that its own cluster cannot wait for: it stays held until they have.
+        tasks: of an array, how many tasks are in each state.
+        seen_at: when its site last said anything of it.
+    """
+
+    key: str
+    name: str
+    template: str | None
+    site: str
+    phase: Phase
+    state: JobState
+    reason: str
+    job_id: int | None
+    exit_code: int | None
+    signal: int | None
+    attempts: int
+    restarts: int
+    cancelled: bool
+    submission: Submission
+    outputs: tuple[str, ...]
+    decision: Mapping[str, Any]
+    waits_for: tuple[Dependency, ...]
+    tasks: Mapping[JobState, int]
+    created_at: datetime
+    attempted_at: datetime | None
+    seen_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    estimated_start: datetime | None
+
+
+class Watched(NamedTuple):
+    """What a poll needs of a job that was let go: few words, since there may be very many. Times in seconds since the epoch."""
+
+    key: str
+    job_id: int
+    slurm_name: str
+    state: JobState
+    reason: str
+    created_at: float
+    seen_at: float | None
+    missing_since: float | None
+
+
+# one by one: asdict() would copy the environment of each of many jobs to the last letter
+_SUBMISSION = fields(Submission)
+# a job's columns; `job` adds to them what is known of its site
+COLUMNS = [
+    column
+    for column in _jobs.c
+    if column.name not in ("claim", "claimed_at", "twins_searched_at", "slurm_name", "missing_since")
+]
+
+
+def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
+    """The row of a job that is new."""
+    return {
+        "key": intent.key,
+        "phase": Phase.INTENT,
+        "state": JobState.PENDING,
+        "site": intent.site,
+        "slurm_name": intent.submission.name,
+        "created_at": now,
+        "reason": "",
+        "claim": holder,
+        "claimed_at": now,
+        "name": intent.name,
+        "template": intent.template,
+        "waits_for": [str(dependency) for dependency in intent.waits_for],
+        "tasks": {},
+        "outputs": list(intent.outputs),
+        "submission": {item.name: getattr(intent.submission, item.name) for item in _SUBMISSION},
+        "decision": dict(intent.decision),
+    }
+
+
+def new_job(intent: Intent, created_at: float) -> Job:
+    """The job of that row, without a question to the database."""
+    return Job(
+        key=intent.key, name=intent.name, template=intent.template, site=intent.site, phase=Phase.INTENT,
+        state=JobState.PENDING, reason="", job_id=None, exit_code=None, signal=None, attempts=0, restarts=0, cancelled=False,
+        submission=intent.submission, outputs=intent.outputs, decision=intent.decision, waits_for=intent.waits_for, tasks={},
+        created_at=datetime.fromtimestamp(created_at, UTC), attempted_at=None, seen_at=None, started_at=None, ended_at=None,
+        estimated_start=None,
+    )  # fmt: skip
+
+
+def job(found: Any) -> Job:
+    """A job from its columns and `problem` and `answered_at` of its site: what goes on at a silent site is UNKNOWN."""
+    values = dict(found._mapping)
+    problem, answered_at = values.pop("problem"), values.pop("answered_at")
+    if values["phase"] == Phase.RELEASED:
+        if values["state"] != JobState.UNKNOWN:  # otherwise the site answers, and does not have it
+            values["seen_at"] = max(filter(None, (values["seen_at"], answered_at)), default=None)
+        if problem:
+            values |= {"state": JobState.UNKNOWN, "reason": problem}
+    for name in ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start"):
+        values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
+    values |= {
+        "phase": Phase(values["phase"]),
+        "state": JobState(values["state"]),
+        "submission": Submission(**values["submission"]),
+        "outputs": tuple(values["outputs"]),
+        "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
+        "tasks": {JobState(state): count for state, count in values["tasks"].items()},
+    }
+    return Job(**values)
+
+
+def seen(status: JobStatus, ended: bool, now: float) -> dict[str, Any]:
+    """What a cluster's word of a job changes in its row."""
+    return {
+        "phase": Phase.ENDED if ended else Phase.RELEASED,
+        "state": status.state,
+        "reason": status.reason,
+        "exit_code": status.exit_code,
+        "signal": status.signal,
+        "restarts": status.restarts,
+        "tasks": {str(state): count for state, count in status.tasks.items()},
+        "started_at": status.started_at.timestamp() if status.started_at else None,
+        "ended_at": status.ended_at.timestamp() if status.ended_at else None,
+        "estimated_start": status.estimated_start.timestamp() if status.estimated_start else None,
+        "seen_at": now,
+        "missing_since": None,
+    }

@@ -1,0 +1,92 @@
+"""The tables of the ledger, and how an older one becomes this one."""
+
+from __future__ import annotations
+
+import sqlalchemy as sql
+
+VERSION = 2
+
+metadata = sql.MetaData()
+schema = sql.Table("schema", metadata, sql.Column("version", sql.Integer, nullable=False))
+SENT_AGAIN = sql.text("attempts > 1")
+# what a list or a poll needs stands first: SQLite reads a row from its beginning, and the texts at the end are long
+jobs = sql.Table(
+    "jobs",
+    metadata,
+    sql.Column("key", sql.String(12), primary_key=True),
+    sql.Column("phase", sql.Text, nullable=False),
+    sql.Column("state", sql.Text, nullable=False),
+    sql.Column("site", sql.Text, nullable=False),
+    sql.Column("job_id", sql.BigInteger),
+    sql.Column("slurm_name", sql.Text, nullable=False),
+    sql.Column("created_at", sql.Float, nullable=False, index=True),
+    sql.Column("reason", sql.Text, nullable=False, default=""),
+    sql.Column("exit_code", sql.Integer),
+    sql.Column("signal", sql.Integer),
+    sql.Column("attempts", sql.Integer, nullable=False, default=0),
+    sql.Column("restarts", sql.Integer, nullable=False, default=0),
+    sql.Column("cancelled", sql.Boolean, nullable=False, default=False),
+    sql.Column("attempted_at", sql.Float),
+    sql.Column("twins_searched_at", sql.Float),
+    sql.Column("seen_at", sql.Float),
+    sql.Column("missing_since", sql.Float),
+    sql.Column("started_at", sql.Float),
+    sql.Column("ended_at", sql.Float),
+    sql.Column("estimated_start", sql.Float),
+    sql.Column("claim", sql.Text),
+    sql.Column("claimed_at", sql.Float),
+    sql.Column("name", sql.Text, nullable=False),
+    sql.Column("template", sql.Text),
+    sql.Column("waits_for", sql.JSON, nullable=False, default=list),
+    sql.Column("tasks", sql.JSON, nullable=False, default=dict),
+    sql.Column("outputs", sql.JSON, nullable=False),
+    sql.Column("submission", sql.JSON, nullable=False),
+    sql.Column("decision", sql.JSON, nullable=False),
+    sql.Index("jobs_by_phase", "phase", "site", "state"),
+    # these few are looked for again and again; both databases use it for exactly this condition
+    sql.Index("jobs_sent_again", "attempts", sqlite_where=SENT_AGAIN, postgresql_where=SENT_AGAIN),
+)
+sites = sql.Table(
+    "sites",
+    metadata,
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("answered_at", sql.Float),
+    sql.Column("silent_since", sql.Float),
+    sql.Column("problem", sql.Text, nullable=False, default=""),
+)
+leases = sql.Table(
+    "leases",
+    metadata,
+    sql.Column("name", sql.Text, primary_key=True),
+    sql.Column("holder", sql.Text, nullable=False),
+    sql.Column("since", sql.Float, nullable=False),
+    sql.Column("until", sql.Float, nullable=False),
+    sql.Column("doing", sql.Text, nullable=False, default=""),
+)
+
+
+def prepare(db: sql.Connection) -> int | None:
+    """Make the tables where there are none, and bring older ones up to date; the version found then."""
+    there = set(sql.inspect(db).get_table_names())
+    if jobs.name not in there:
+        metadata.create_all(db)
+        db.execute(sql.insert(schema).values(version=VERSION))
+    if schema.name not in there and jobs.name in there:
+        return None
+    found = db.execute(sql.select(schema.c.version)).scalar()
+    if found == 1:
+        _from_1(db)
+        found = VERSION
+    return found
+
+
+def _from_1(db: sql.Connection) -> None:
+    """Version 1 had the same jobs, their columns in another order, and neither sites nor leases."""
+    old = sql.Table("jobs", sql.MetaData(), autoload_with=db)
+    rows = [dict(row._mapping) for row in db.execute(sql.select(old))]
+    old.drop(db)
+    metadata.create_all(db)
+    for row in rows:
+        row = {name: value for name, value in row.items() if name in jobs.c}
+        db.execute(sql.insert(jobs).values(**row, slurm_name=row["submission"]["name"]))
+    db.execute(sql.update(schema).values(version=VERSION))
