@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from westward.catalogue.load import load_site
 from westward.errors import InputError
 from westward.jobs.template import compose_job
 from westward.model.decision import Cost, Offer
-from westward.model.job import JobSpec, Launcher, Resources, Submission
+from westward.model.job import Array, JobSpec, Launcher, Resources, Submission
 from westward.model.site import Site
-from westward.slurm.script import render
+from westward.slurm.script import RESERVED, render
 
 HERE = Path(__file__).parent / "data"
 SITES = Path(__file__).parents[1] / "data" / "sites"
@@ -36,6 +37,10 @@ HOSTILE = {
     "DASH": "-n",
     "JINJA": "{{ key }} {% if x %} {# y #}",
 }
+
+
+# one line, as an #SBATCH line is; sbatch splits it like a shell, and runs nothing in it
+HOSTILE_OPTION = f'it\'s "mine" $(touch {MARK}-7) `touch {MARK}-8`; touch {MARK}-9 --uid=0 \\ # 训练'
 
 
 def offer(site: str, chip: str | None, partition: str = "gpu") -> Offer:
@@ -69,6 +74,19 @@ def gemm_on_cpus() -> Submission:
     return render(spec, offer("east", None, "cpu"), a_site("east"), KEY)
 
 
+def array_with_everything() -> Submission:
+    spec = JobSpec(
+        name="sweep",
+        command=("python3", "point.py"),
+        resources=Resources(nodes=1, cpus_per_task=4, walltime_s=90),
+        array=Array.parse("0-99:10,7%4"),
+        begin_at=datetime(2026, 1, 31, 8, tzinfo=UTC),
+        requeue=True,
+        options={"constraint": "skylake&ib", "exclusive": None, "comment": HOSTILE_OPTION, "mail-type": "END,FAIL"},
+    )
+    return render(spec, offer("west", None, "cpu"), a_site(), KEY, "afterok:17,afterany:18")
+
+
 def hostile_at_a_site_with_spaces() -> Submission:
     return render(hostile(), offer("west", None, "cpu"), replace(a_site(), root="/shared/my files/it's"), KEY)
 
@@ -76,6 +94,7 @@ def hostile_at_a_site_with_spaces() -> Submission:
 GOLDEN = {
     "allreduce-h100.sbatch": allreduce_at_h100,
     "gemm-cpu.sbatch": gemm_on_cpus,
+    "array.sbatch": array_with_everything,
     "hostile.sbatch": hostile_at_a_site_with_spaces,
 }
 
@@ -194,3 +213,75 @@ def test_the_user_s_own_values_win_over_the_site_s() -> None:
     assert submission.environment["PYTHONPATH"] == "/mine"
     assert "export PYTHONPATH=/mine\n" in submission.script
     assert submission.account == "mine"
+
+
+def options_of(script: str) -> list[str]:
+    """What sbatch reads from a script: the words of its #SBATCH lines. Seen on 22.05 to 26.05: a backslash counts in all quotes."""
+    words = []
+    for line in script.splitlines():
+        if line.startswith("#SBATCH"):
+            split = shlex.shlex(line.removeprefix("#SBATCH"), posix=True, punctuation_chars=False)
+            split.whitespace_split, split.escapedquotes = True, "\"'"
+            words += list(split)
+    return words
+
+
+class TestOptions:
+    def test_everything_is_in_the_fields_and_in_the_script(self) -> None:
+        submission = array_with_everything()
+        assert (submission.array, submission.dependency, submission.requeue, submission.hold) == (
+            "0-99:10,7%4", "afterok:17,afterany:18", True, True,
+        )  # fmt: skip
+        assert submission.begin_at == 1769846400
+        assert submission.stdout == f"/shared/researcher/sweep~{KEY}.%a.out"
+        said = options_of(submission.script)
+        for word in (
+            "--array=0-99:10,7%4",
+            "--dependency=afterok:17,afterany:18",
+            "--begin=uts1769846400",
+            "--requeue",
+        ):
+            assert word in said
+        for name, value in submission.options.items():
+            assert (f"--{name}" if value is None else f"--{name}={value}") in said
+        assert len(said) == len({word.partition("=")[0] for word in said}), "none twice"
+
+    def test_hostile_values_are_one_word_of_one_option_and_run_nothing(self, tmp_path: Path) -> None:
+        assert f"--comment={HOSTILE_OPTION}" in options_of(array_with_everything().script)
+        spec = replace(hostile(), command=("true",), options={"comment": HOSTILE_OPTION, "constraint": "a&b|c;d"})
+        done = run(
+            render(spec, offer("west", None, "cpu"), replace(a_site(), root=str(tmp_path)), KEY).script, tmp_path
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert left_behind(tmp_path) == []
+
+    @pytest.mark.parametrize("value", ["two\nlines", "x\r", "\x00", "esc\x1b[0m", "\u2028"])
+    def test_a_value_that_is_not_one_line_is_refused(self, value: str) -> None:
+        with pytest.raises(InputError, match="option --comment has a line break or a control character"):
+            render(replace(hostile(), options={"comment": value}), offer("west", None), a_site(), KEY)
+
+    @pytest.mark.parametrize("name", ["", "--x", "-x", "Q", "gpu_bind", "a b", "x=y", "x\n#SBATCH --uid", "größe"])
+    def test_what_is_no_option_is_refused(self, name: str) -> None:
+        with pytest.raises(InputError, match="is not a long option of sbatch"):
+            render(replace(hostile(), options={name: "1"}), offer("west", None), a_site(), KEY)
+
+    @pytest.mark.parametrize("name", sorted(RESERVED))
+    def test_what_we_set_is_refused_with_what_to_use_instead(self, name: str) -> None:
+        with pytest.raises(InputError, match=rf"option --{name}.* is set by Westward itself") as caught:
+            render(replace(hostile(), options={name: "1"}), offer("west", None), a_site(), KEY)
+        assert caught.value.next_step
+
+    @pytest.mark.parametrize("name", ["hol", "chd", "job-nam", "n", "tim", "ntasks"])
+    def test_so_is_its_beginning_which_sbatch_would_take_for_it(self, name: str) -> None:
+        with pytest.raises(InputError, match="is set by Westward itself"):
+            render(replace(hostile(), options={name: "1"}), offer("west", None), a_site(), KEY)
+
+    def test_each_task_has_a_directory_of_its_own(self, tmp_path: Path) -> None:
+        spec = replace(hostile(), command=("pwd",), env={"SLURM_ARRAY_TASK_ID": "7"}, array=Array.parse("0-9"))
+        submission = render(spec, offer("west", None, "cpu"), replace(a_site(), root=str(tmp_path)), KEY)
+        assert run(submission.script, tmp_path).stdout.decode().strip() == f"{submission.directory}/7"
+
+    def test_a_job_that_may_run_twice_is_not_held(self) -> None:
+        submission = render(replace(hostile(), idempotent=True), offer("west", None, "cpu"), a_site(), KEY)
+        assert not submission.hold
+        assert "--hold" not in submission.script

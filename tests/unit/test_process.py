@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import stat
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from westward.errors import Unreachable, WestwardError
-from westward.process import CommandFailed, run
+from westward.errors import StorageError, Unreachable, WestwardError
+from westward.process import CommandFailed, run, start_detached
 
 SAY = "import sys; print(*sys.argv[1:], sep='|')"
 
@@ -84,3 +89,59 @@ def test_nothing_waits_for_the_terminal() -> None:
 
 def test_output_that_is_no_text_does_not_stop_it() -> None:
     assert run(["printf", r"a\377b"], timeout_s=10).stdout == "a\ufffdb"
+
+
+class TestDetached:
+    def wait(self, status: Callable[[], int | None]) -> int:
+        deadline = time.monotonic() + 10
+        while (ended := status()) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return ended
+
+    def test_it_writes_to_a_log_that_only_its_owner_reads(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        for words in ("one", "two"):
+            code = f"import sys; print({words!r}, flush=True); print('trouble', file=sys.stderr); sys.exit(3)"
+            assert self.wait(start_detached([sys.executable, "-c", code], log)) == 3
+        assert log.read_text() == "one\ntrouble\ntwo\ntrouble\n"
+        assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+    def test_it_is_in_a_session_of_its_own_in_no_directory_of_ours_and_hears_nobody(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        code = "import os, sys; print(os.getsid(0) == os.getpid(), os.getcwd(), repr(sys.stdin.read()))"
+        self.wait(start_detached([sys.executable, "-c", code], log))
+        assert log.read_text() == "True / ''\n"
+
+    def test_arguments_arrive_as_they_are(self, tmp_path: Path) -> None:
+        words = ["it's", "$(touch x)", "", "; id"]
+        self.wait(start_detached([sys.executable, "-c", SAY, *words], tmp_path / "log"))
+        assert (tmp_path / "log").read_text() == "|".join(words) + "\n"
+
+    def test_it_outlives_the_process_that_started_it(self, tmp_path: Path) -> None:
+        log = tmp_path / "log"
+        code = (
+            "import sys; from pathlib import Path; from westward.process import start_detached\n"
+            "words = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(60)']\n"
+            f"start_detached(words, Path({str(log)!r}))\n"
+            f"while not Path({str(log)!r}).read_text().endswith('\\n'): pass"
+        )
+        starter = subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+        assert starter.returncode == 0
+        started = int(log.read_text())
+        os.kill(started, signal.SIGKILL)  # it is there, or this raises
+
+    def test_it_holds_no_file_of_ours_open(self, tmp_path: Path) -> None:
+        with (tmp_path / "ours").open("w") as ours:
+            os.set_inheritable(ours.fileno(), True)
+            code = "import os; print(any(os.path.realpath(f'/proc/self/fd/{n}').endswith('ours') for n in os.listdir('/proc/self/fd')))"
+            self.wait(start_detached([sys.executable, "-c", code], tmp_path / "log"))
+        assert (tmp_path / "log").read_text() == "False\n"
+
+    def test_a_log_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match="no/log"):
+            start_detached(["true"], tmp_path / "no" / "log")
+
+    def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(WestwardError, match="'no-such-program-here' cannot be started"):
+            start_detached(["no-such-program-here"], tmp_path / "log")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from westward.errors import Unreachable, WestwardError
+from westward.errors import StorageError, Unreachable, WestwardError
 
 MASK = "********"
 
@@ -21,6 +23,10 @@ class Completed:
     status: int
     stdout: str
     stderr: str
+
+
+class RanTooLong(Unreachable):
+    """A program was stopped at its time limit: whatever it was to do may have been done."""
 
 
 class CommandFailed(WestwardError):
@@ -38,6 +44,7 @@ def run(
     timeout_s: float,
     stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
+    inherit: bool = True,
     secrets: Sequence[str] = (),
     check: bool = True,
 ) -> Completed:
@@ -48,10 +55,12 @@ def run(
             `environment`, and name them in `secrets` so that no message repeats them.
         timeout_s: seconds until the program is killed.
         environment: variables added to this process's own.
+        inherit: False where `environment` is all that the program gets; it is still looked for along this process's own PATH.
         check: raise when the status is not 0.
 
     Raises:
-        Unreachable: the program is not installed, or ran past its limit.
+        Unreachable: the program is not installed.
+        RanTooLong: it ran past its limit.
         CommandFailed: it ended with another status than 0 and `check` is set.
     """
 
@@ -64,8 +73,9 @@ def run(
     try:
         done = subprocess.run(
             list(argv),
+            executable=None if inherit else shutil.which(argv[0]) or argv[0],
             input=stdin,
-            env={**os.environ, **environment} if environment else None,
+            env={**(os.environ if inherit else {}), **(environment or {})},
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
             text=True,
@@ -78,8 +88,32 @@ def run(
     except OSError as error:
         raise WestwardError(f"the program '{shown[0]}' cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise Unreachable(f"'{shlex.join(shown)}' did not end within {timeout_s:g} s and was stopped") from error
+        raise RanTooLong(f"'{shlex.join(shown)}' did not end within {timeout_s:g} s and was stopped") from error
     completed = Completed(shown, done.returncode, masked(done.stdout), masked(done.stderr))
     if check and done.returncode != 0:
         raise CommandFailed(completed)
     return completed
+
+
+def start_detached(argv: Sequence[str], log: Path) -> Callable[[], int | None]:
+    """Start a program that outlives this one, in a session of its own, both outputs appended to `log` (mode 600).
+
+    Returns a function that gives its exit status, None while it runs.
+
+    Raises:
+        StorageError: the log cannot be written.
+        WestwardError: the program cannot be started.
+    """
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot write '{log}': {error.strerror}") from error
+    try:
+        started = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=descriptor, stderr=descriptor, start_new_session=True, cwd="/"
+        )
+    except OSError as error:
+        raise WestwardError(f"the program '{argv[0]}' cannot be started: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    return started.poll

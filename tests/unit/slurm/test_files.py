@@ -6,13 +6,17 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 
+from unit.slurm.fakes import Sshd, serving
 from westward.errors import StorageError, Unreachable, WestwardError
-from westward.slurm.files import MountedFiles
+from westward.model.site import Power, Prices, ShellDoor, Site
+from westward.slurm.files import MountedFiles, RemoteFiles, open_files
 
 SECRET = b"a file of the user's own, outside of the site"
 
@@ -136,3 +140,102 @@ def test_a_file_is_fetched_whole_or_not_at_all(mount: Path, tmp_path: Path) -> N
 def test_a_target_that_cannot_be_written_is_named(files: MountedFiles, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="missing/target"):
         files.fetch("/shared/me/job/result.json", tmp_path / "missing" / "target")
+
+
+# --- by ssh -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    key = paramiko.ECDSAKey.generate()
+    key.write_private_key_file(str(tmp_path / "key"))
+    with serving(key, os.environ["PATH"], tmp_path) as made:
+        (tmp_path / "known_hosts").write_text(made.line())
+        yield made
+
+
+@pytest.fixture
+def door(sshd: Sshd, tmp_path: Path) -> ShellDoor:
+    return ShellDoor("127.0.0.1", "u17", sshd.port, tmp_path / "key", tmp_path / "known_hosts")
+
+
+@pytest.fixture
+def remote(door: ShellDoor, mount: Path) -> Iterator[RemoteFiles]:
+    files = RemoteFiles("west", door, str(mount))
+    yield files
+    files.close()
+
+
+def test_a_file_is_read_and_fetched_by_sftp(remote: RemoteFiles, mount: Path, tmp_path: Path) -> None:
+    path = str(mount / "me" / "job" / "result.json")
+    with remote.open(path) as file:
+        assert file.read() == b"{}"
+    content = os.urandom(3_000_000)
+    Path(path).write_bytes(content)
+    remote.fetch(path, tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == content
+
+
+def test_what_is_not_there_yet_by_sftp(remote: RemoteFiles, mount: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        remote.open(str(mount / "me" / "job" / "other"))
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "{root}", "{root}/../secret", "{root}/me/../../secret", "relative"])
+def test_what_lies_elsewhere_is_never_read_by_sftp(remote: RemoteFiles, mount: Path, path: str) -> None:
+    with pytest.raises(Unreachable, match="site 'west'"):
+        remote.open(path.format(root=mount))
+
+
+@pytest.mark.parametrize("instead", [link_file, link_directory, a_directory, a_pipe], ids=lambda f: f.__name__)
+def test_only_plain_files_are_read_by_sftp(
+    remote: RemoteFiles, mount: Path, tmp_path: Path, instead: Callable[[Path], None]
+) -> None:
+    instead(mount / "me" / "job")
+    with pytest.raises(StorageError, match="site 'west'"):
+        remote.fetch(str(mount / "me" / "job" / "result.json"), tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_root_behind_a_link_is_the_site_s_own_affair(door: ShellDoor, mount: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").symlink_to(mount)
+    files = RemoteFiles("west", door, str(tmp_path / "home"))
+    with files.open(f"{tmp_path}/home/me/job/result.json") as file:
+        assert file.read() == b"{}"
+    files.close()
+
+
+def test_files_are_read_on_a_new_connection(remote: RemoteFiles, mount: Path, sshd: Sshd) -> None:
+    for _ in range(3):
+        with remote.open(str(mount / "me" / "job" / "result.json")) as file:
+            assert file.read() == b"{}"
+        sshd.drop()
+
+
+def test_a_mount_is_used_before_ssh(site: Site, door: ShellDoor, mount: Path, sshd: Sshd) -> None:
+    with open_files(replace(site, root=str(mount), doors=(door,), files={"/mounted": mount})) as files:
+        with files.open("/mounted/me/job/result.json") as file:
+            assert file.read() == b"{}"
+        assert not sshd.transports
+        with files.open(f"{mount}/me/job/result.json") as file:
+            assert file.read() == b"{}"
+        assert sshd.transports
+
+
+def test_the_files_of_this_host(site: Site, mount: Path) -> None:
+    with (
+        open_files(replace(site, root=str(mount), doors=(ShellDoor(),))) as files,
+        files.open(f"{mount}/me/job/result.json") as file,
+    ):
+        assert file.read() == b"{}"
+
+
+def test_a_site_with_no_way_to_its_files(site: Site) -> None:
+    with open_files(site) as files, pytest.raises(Unreachable, match="mounted here") as caught:
+        files.open("/shared/me/job/result.json")
+    assert "shell door" in caught.value.next_step
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site("west", "west", "r", "p", (), {}, "/shared", Prices(), Power(), {})

@@ -1,15 +1,14 @@
-"""Answers of a real slurmrestd (Slurm 24.11.5) -> model."""
+"""Answers of real slurmrestds (Slurm 24.11.5 and 26.05.5) -> model."""
 
 from __future__ import annotations
 
-import base64
-import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from unit.slurm.replay import body_of, token
-from westward.model.job import JobState, Submission
+from unit.slurm.replay import NEW, OLD, body_of
+from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import restdata
 
 GIB = 1024**3
@@ -107,13 +106,6 @@ def test_a_job_that_was_cancelled_while_it_waited_never_started() -> None:
     assert status.nodes == ""
 
 
-def test_the_state_list_names_jobs_by_text() -> None:
-    listed = {restdata.plain_job_id(job): job["state"] for job in body_of("jobs_state")["jobs"]}
-    assert listed[2] == ["RUNNING"]
-    assert None not in listed
-    assert restdata.plain_job_id({"job_id": "12_3"}) is None
-
-
 def test_a_submission_says_everything_and_is_held(submission: Submission) -> None:
     fields = restdata.job_fields(submission)
     assert fields["hold"] is True
@@ -128,7 +120,9 @@ def test_a_submission_says_everything_and_is_held(submission: Submission) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "outage"), [("error_partition", False), ("release_unknown", False), ("error_token_slurmdb", True)]
+    ("answer", "outage"),
+    [("error_partition", False), ("release_unknown", False), ("error_token_slurmdb", True)]
+    + [(f"error_controller_down_{call}", True) for call in ("state", "update", "submit", "cancel", "job")],
 )
 def test_refusals_and_outages_are_told_apart(answer: str, outage: bool) -> None:
     assert [restdata.is_outage(error) for error in body_of(answer)["errors"]] == [outage]
@@ -141,15 +135,120 @@ def test_an_error_is_told_in_slurms_words() -> None:
     assert restdata.error_text({}) == "no reason given"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [token(sun="me"), "no token", "a.ü.c", "", "a." + base64.urlsafe_b64encode(b"[1]").decode() + ".c"],
-    ids=["no expiry", "no token", "not ASCII", "empty", "not an object"],
-)
-def test_what_is_no_token_with_an_expiry_is_called_that(text: str) -> None:
-    assert restdata.token_problem(text) == " (it is not a JWT with an expiry)"
+@pytest.mark.parametrize("suffix", ["", "_v0.0.42", "_v0.0.43", "_v0.0.44"])
+def test_every_version_of_26_05_is_understood(suffix: str) -> None:
+    held = restdata.queued_status(body_of(f"job_held{suffix}", NEW)["jobs"][0])
+    assert (held.state, held.held, held.reason, held.partition) == (JobState.PENDING, True, "JobHeldUser", "gpu")
+    failed = restdata.queued_status(body_of(f"job_failed{suffix}", NEW)["jobs"][0])
+    assert (failed.state, failed.exit_code, failed.reason) == (JobState.FAILED, 3, "NonZeroExitCode")
+    done = restdata.accounted_status(body_of(f"accounted_completed{suffix}", NEW)["jobs"][0])
+    assert (done.state, done.exit_code, done.name) == (JobState.COMPLETED, 0, "done~dddddddddddd")
 
 
-def test_a_token_says_for_how_long_it_is_over() -> None:
-    assert restdata.token_problem(token(exp=time.time() - 3 * 3600 - 20)) == " (expired 3 h ago)"
-    assert restdata.token_problem(token(exp=time.time() + 180)) == ""
+def test_the_newest_version_says_which_partition_is_the_default() -> None:
+    state = restdata.cluster_state(body_of("nodes_busy", NEW), body_of("partitions", NEW), [], NOW)
+    assert {p.name: p.default for p in state.partitions}["gpu"] is True
+    assert {p.name: p.default for p in state.partitions}["low"] is False
+    assert state.version == "26.05.5"
+    assert any(node.cpus_used for node in state.nodes)
+
+
+def test_a_job_cancelled_while_it_waited_never_started_and_waits_for_nothing() -> None:
+    """slurmctld gives it the moment of its end as its start, and goes on naming what it waited for."""
+    status = restdata.queued_status(body_of("job_cancelled", NEW)["jobs"][0])
+    assert (status.state, status.started_at, status.reason) == (JobState.CANCELLED, None, "")
+
+
+def test_a_job_that_goes_on_has_no_exit_code() -> None:
+    status = restdata.queued_status(body_of("job_running", NEW)["jobs"][0])
+    assert (status.state, status.exit_code, status.signal) == (JobState.RUNNING, None, None)
+
+
+def test_a_submission_passes_on_the_rest_of_it(submission: Submission) -> None:
+    full = replace(submission, array="0-9%2", dependency="afterok:12", begin_at=1795500000, requeue=True, hold=False)
+    fields = restdata.job_fields(full)
+    assert (fields["array"], fields["dependency"]) == ("0-9%2", "afterok:12")
+    assert fields["begin_time"] == {"set": True, "infinite": False, "number": 1795500000}
+    assert (fields["requeue"], fields["hold"]) == (True, False)
+    assert fields["script"] == submission.script
+
+
+def test_a_change_names_only_what_is_to_change() -> None:
+    assert restdata.change_fields(JobChange()) == {}
+    fields = restdata.change_fields(JobChange(walltime_s=90, nodes=2, at_once=4, dependency=""))
+    assert fields["time_limit"]["number"] == 2, "Slurm counts minutes, rounded up"
+    assert (fields["nodes"], fields["array"], fields["dependency"]) == ("2", "4", "")
+    assert set(fields) == {"time_limit", "nodes", "array", "dependency"}
+
+
+@pytest.mark.parametrize("release", [OLD, NEW])
+def test_an_attempt_says_what_it_used(release: str) -> None:
+    attempts = [restdata.attempt(record) for record in body_of("accounted_array", release)["jobs"]]
+    assert sorted(attempt.task for attempt in attempts if attempt.task is not None) == [0, 1, 2, 3, 4]
+    assert {attempt.status.job_id for attempt in attempts} == {min(attempt.status.job_id for attempt in attempts)}
+    failed = next(attempt for attempt in attempts if attempt.task == 0)
+    assert (failed.status.state, failed.status.exit_code) == (JobState.FAILED, 4)
+    assert failed.account == "research"
+    assert (failed.usage.tres["cpu"], failed.usage.tres["node"]) == (1, 1)
+    assert failed.usage.tres["mem"] % 1024**2 == 0
+    assert 4 <= failed.usage.elapsed_s <= 10
+    assert failed.usage.cpu_s is not None
+    assert 0 < failed.usage.cpu_s < 1
+    assert failed.usage.energy_j is None, "nobody measures it there; Slurm says 0 or a number for 'no value'"
+
+
+def test_what_nobody_measured_is_absent_and_not_zero() -> None:
+    record = body_of("accounted_completed", NEW)["jobs"][0]
+    record["tres"]["allocated"].append({"type": "energy", "name": "", "id": 3, "count": -2})
+    assert restdata.attempt(record).usage.energy_j is None
+    record["tres"]["allocated"][-1]["count"] = 1234
+    assert restdata.attempt(record).usage.energy_j == 1234
+    assert "energy" not in restdata.attempt(record).usage.tres
+    record["steps"] = []
+    assert restdata.attempt(record).usage.cpu_s is None
+
+
+def test_the_most_memory_of_any_step_counts() -> None:
+    record = body_of("accounted_completed", NEW)["jobs"][0]
+    for step, count in zip(record["steps"], (5000, 7000), strict=False):
+        step["tres"]["requested"]["max"] = [{"type": "mem", "name": "", "id": 2, "count": count}]
+    assert restdata.attempt(record).usage.max_rss_bytes == 7000
+
+
+@pytest.mark.parametrize(("release", "qos"), [(OLD, ("normal",)), (NEW, ("normal", "urgent"))])
+def test_who_we_are(release: str, qos: tuple[str, ...]) -> None:
+    conf = body_of("conf", NEW)["slurm_conf"] if release == NEW else None
+    account = restdata.account(
+        "researcher", body_of("associations", release)["associations"], body_of("diag", release), conf
+    )
+    assert (account.user, account.default_account, account.home) == ("researcher", "research", None)
+    assert account.associations[0].qos == qos
+    assert account.associations[0].partition is None
+    assert account.clock is not None
+    assert account.max_array_size == (1001 if release == NEW else None)
+
+
+def test_somebody_elses_associations_are_not_ours() -> None:
+    known = body_of("associations", NEW)["associations"]
+    assert restdata.account("nobody", known, body_of("diag", NEW), None).default_account is None
+
+
+def test_what_slurm_left_out_is_told() -> None:
+    assert "no_such_field" in restdata.dropped(body_of("submitted_unknown_field", NEW)["warnings"])
+    assert restdata.dropped(body_of("submitted", NEW)["warnings"]) == "", "a held job has a warning of its own"
+
+
+def test_an_error_without_a_number_is_told_by_its_description() -> None:
+    assert restdata.error_text(body_of("signal_unknown", NEW)["errors"][0]) == "Unknown signal (null)"
+
+
+def test_one_task_that_was_not_changed_is_told() -> None:
+    answer = {
+        "results": [
+            {"job_id": 1, "error_code": 0, "error": "No error"},
+            {"job_id": 1, "error_code": 2024, "error": "Job is pending"},
+        ]
+    }
+    assert restdata.refusals(answer, frozenset()) == "Job is pending"
+    assert restdata.refusals(answer, frozenset({2024})) == ""
+    assert restdata.refusals({"results": None, "status": None}, frozenset()) == ""

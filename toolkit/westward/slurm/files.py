@@ -1,15 +1,88 @@
-"""Files of a site, as far as they can be read here: today, file systems that this host mounts."""
+"""Files of a site: through file systems that this host mounts, by SFTP, or on this host itself."""
 
 from __future__ import annotations
 
 import os
-import shutil
+import posixpath
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Protocol, Self, cast
 
 from westward.errors import StorageError, Unreachable
+from westward.model.site import ShellDoor, Site
+
+if TYPE_CHECKING:
+    from paramiko import SFTPFile
+
+    from westward.slurm.ssh import Ssh
+
+_PIECE = 1 << 20
+
+
+class Files(Protocol):
+    """Files of a site that can be read here."""
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file of the site for reading.
+
+        Raises:
+            FileNotFoundError: it is not there (yet).
+            Unreachable: this way does not lead to that path.
+            StorageError: it is not a plain file under plain directories, or cannot be read.
+        """
+        ...
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file of the site to `target`, whole or not at all. Raises as `open` does, and StorageError for a full disk here."""
+        ...
+
+
+def open_files(site: Site) -> SiteFiles:
+    """The site's files, by the best way to each: a mount that holds it, else SFTP by the first ssh door, else this host's own files
+    where a door is on this host. Nothing is opened yet."""
+    ways: list[Files] = [MountedFiles(site.name, site.files)]
+    shells = [door for door in site.doors if isinstance(door, ShellDoor)]
+    remote = next((door for door in shells if door.host is not None), None)
+    if remote is not None:
+        ways.append(RemoteFiles(site.name, remote, site.root))
+    elif shells:
+        ways.append(MountedFiles(site.name, {site.root: Path(site.root)}))
+    return SiteFiles(ways)
+
+
+class SiteFiles:
+    """Several ways to the files of a site, in the order to try them: the first that leads to a path is used for it."""
+
+    def __init__(self, ways: list[Files]) -> None:
+        self._ways = ways
+
+    def open(self, path: str) -> IO[bytes]:
+        return self._way(path).open(path)
+
+    def fetch(self, path: str, target: Path) -> None:
+        self._way(path).fetch(path, target)
+
+    def close(self) -> None:
+        for way in self._ways:
+            if isinstance(way, RemoteFiles):
+                way.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _way(self, path: str) -> Files:
+        for way in self._ways:
+            if not isinstance(way, MountedFiles) or way.covers(path):
+                return way
+        return self._ways[0]
 
 
 class MountedFiles:
@@ -57,20 +130,122 @@ class MountedFiles:
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file of the site to `target`, whole or not at all. Raises as `open` does, and StorageError for a full disk here."""
         with self.open(path) as source:
-            draft = target.with_name(f".{target.name}.{os.getpid()}")
-            try:
-                with draft.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-                os.replace(draft, target)
-            except OSError as error:
-                draft.unlink(missing_ok=True)
-                raise StorageError(f"cannot write '{target}': {error.strerror}") from error
+            _write_whole(source, target)
+
+    def covers(self, path: str) -> bool:
+        """Whether a mount holds that path."""
+        return self._find(PurePosixPath(path)) is not None
 
     def _split(self, path: PurePosixPath) -> tuple[Path, PurePosixPath]:
+        found = self._find(path)
+        if found is None:
+            raise Unreachable(
+                f"site '{self._site}': no directory mounted here holds '{path}'",
+                "add it under 'access: files:' in the site's description, or give the site a shell door",
+            )
+        return found
+
+    def _find(self, path: PurePosixPath) -> tuple[Path, PurePosixPath] | None:
         for there, here in self._mounts.items():
             if path.is_relative_to(there) and ".." not in path.parts and path != there:
                 return here, path.relative_to(there)
-        raise Unreachable(
-            f"site '{self._site}': no directory mounted here holds '{path}'",
-            "add it under 'access: files:' in the site's description",
-        )
+        return None
+
+
+class _Lost(Unreachable):
+    """The connection ended while a file was looked at."""
+
+
+class RemoteFiles:
+    """Reads by SFTP what lies under the site's root. No link below it is followed, for the reason that `MountedFiles` has."""
+
+    def __init__(self, site: str, door: ShellDoor, root: str) -> None:
+        self._site = site
+        self._door = door
+        self._root = PurePosixPath(root)
+        self._real_root: str | None = None
+        self._ssh: Ssh | None = None
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file of the site for reading. Raises as `MountedFiles.open` does."""
+        wanted = PurePosixPath(path)
+        if not wanted.is_relative_to(self._root) or ".." in wanted.parts or wanted == self._root:
+            raise Unreachable(f"site '{self._site}': '{path}' is not under '{self._root}', where its jobs write")
+        try:
+            return self._open_plain(path, wanted)
+        except _Lost:  # nobody noticed that the kept connection had died; reading can be begun again
+            return self._open_plain(path, wanted)
+
+    def _open_plain(self, path: str, wanted: PurePosixPath) -> IO[bytes]:
+        with self._errors(path):
+            sftp = self._connection().sftp()
+            if self._real_root is None:
+                self._real_root = sftp.normalize(str(self._root))
+            plain = posixpath.join(self._real_root, str(wanted.relative_to(self._root)))
+            found = sftp.lstat(plain)
+            if sftp.normalize(plain) != plain or not stat.S_ISREG(found.st_mode or 0):
+                raise StorageError(f"site '{self._site}': '{path}' is not a plain file under plain directories")
+            return cast(IO[bytes], sftp.open(plain, "rb"))
+
+    def fetch(self, path: str, target: Path) -> None:
+        """Copy a file of the site to `target`, whole or not at all. Raises as `MountedFiles.fetch` does."""
+        with self.open(path) as source, self._errors(path):
+            cast("SFTPFile", source).prefetch()  # many reads in flight: not one round trip for each piece
+            _write_whole(source, target)
+
+    def close(self) -> None:
+        if self._ssh is not None:
+            from westward.slurm import ssh
+
+            self._ssh = None
+            ssh.unshare(self._door)
+
+    def _connection(self) -> Ssh:
+        from westward.slurm import ssh  # Fabric takes a while to load
+
+        if self._ssh is None:
+            self._ssh = ssh.share(self._door)
+        return self._ssh
+
+    @contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        from paramiko import SSHException
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except PermissionError as error:
+            raise StorageError(f"site '{self._site}': cannot read '{path}': permission denied") from error
+        except (SSHException, EOFError, ConnectionError, TimeoutError) as error:
+            raise _Lost(
+                f"site '{self._site}': the connection was lost while '{path}' was read ({error or type(error).__name__})"
+            ) from error
+        except OSError as error:
+            if error.errno is None and str(error) == "Socket is closed":
+                raise _Lost(f"site '{self._site}': the connection was lost while '{path}' was read") from error
+            raise StorageError(f"site '{self._site}': cannot read '{path}': {error.strerror or error}") from error
+
+
+def _write_whole(source: IO[bytes], target: Path) -> None:
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with _writing(target):
+            out = draft.open("wb", buffering=0)  # a buffer would be written once more on closing
+        with out:
+            while piece := memoryview(source.read(_PIECE)):
+                while piece:
+                    with _writing(target):
+                        piece = piece[out.write(piece) :]
+        with _writing(target):
+            os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write '{target}': {error.strerror}") from error

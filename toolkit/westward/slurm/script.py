@@ -10,8 +10,7 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from westward.errors import InputError
 from westward.model.decision import Offer
@@ -19,21 +18,40 @@ from westward.model.job import JobSpec, Launcher, Submission, slurm_name
 from westward.model.site import Site
 from westward.model.units import format_walltime, whole_minutes_s
 
+if TYPE_CHECKING:
+    import jinja2
+
 TEMPLATES = Path(__file__).parents[1] / "_data" / "slurm" / "jobs"
 PATH = "/usr/local/bin:/usr/bin:/bin"
+# options that are not to be had as `options`, and what to use instead
+RESERVED = {
+    **dict.fromkeys(("job-name", "chdir", "output", "export", "export-file"), "nothing: jobs are found by these"),
+    **dict.fromkeys(("hold", "parsable", "test-only", "wait", "wrap", "quiet", "clusters", "uid", "gid"), "nothing: a submission needs them so"),
+    **{name: f"use the template's own key for it ({key}=)" for name, key in (
+        ("nodes", "nodes"), ("ntasks-per-node", "ntasks_per_node"), ("cpus-per-task", "cpus_per_task"), ("mem", "mem"), ("gres", "accelerators"),
+        ("time", "walltime"), ("account", "account"), ("qos", "qos"), ("array", "array"), ("dependency", "depends_on"), ("begin", "begin"),
+        ("requeue", "requeue"), ("no-requeue", "requeue"))},
+    "partition": "nothing: the partition is chosen with the site",
+}  # fmt: skip
 
 
-def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
+def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | None = None) -> Submission:
     """What `spec` becomes at the site of `offer`.
 
+    Args:
+        dependency: jobs of that cluster to wait for, as --dependency takes them.
+
     Raises:
-        InputError: the site does not say how MPI programs are started and the job needs it.
+        InputError: the site does not say how MPI programs are started and the job needs it, or an option cannot be passed on.
     """
     name = slurm_name(spec.name, key)
     resources = spec.resources
     accelerators = resources.accelerators
     gres = f"gpu:{offer.chip}:{accelerators.count}" if accelerators and offer.chip else None
-    directory, stdout = f"{site.root}/{name}", f"{site.root}/{name}.out"
+    directory, stdout = f"{site.root}/{name}", f"{site.root}/{name}{'.%a' if spec.array else ''}.out"
+    begin_at = int(spec.begin_at.timestamp()) if spec.begin_at else None
+    # what can never start is cancelled, as it is where a job of another site is waited for; Slurm's own default is up to its sysadmin
+    more = {"kill-on-invalid-dep": "yes", **spec.options} if dependency else dict(spec.options)
     mib = -(-resources.mem_bytes // 1024**2) if resources.mem_bytes else None
     account, qos = spec.account or site.account, spec.qos or site.qos
     for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
@@ -51,9 +69,13 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
         f"--mem={mib}M" if mib else None,
         f"--gres={gres}" if gres else None,
         f"--time={format_walltime(whole_minutes_s(resources.walltime_s))}",
-        f"--chdir={shlex.quote(site.root)}",
-        f"--output={shlex.quote(stdout)}",
-        "--no-requeue",
+        f"--chdir={_word(site.root)}",
+        f"--output={_word(stdout)}",
+        "--requeue" if spec.requeue else "--no-requeue",
+        f"--array={spec.array}" if spec.array else None,
+        f"--dependency={dependency}" if dependency else None,
+        f"--begin=uts{begin_at}" if begin_at else None,  # seconds since the epoch: no time zone to be guessed
+        *(_option(option, value) for option, value in sorted(more.items())),
     ]
     environment = {**site.environment, **spec.env}
     script = _template("job.sbatch.j2").render(
@@ -61,7 +83,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
         key=key,
         template=spec.template,
         environment=[(variable, shlex.quote(value)) for variable, value in sorted(environment.items())],
-        directory=shlex.quote(directory),
+        directory=shlex.quote(directory) + ('/"$SLURM_ARRAY_TASK_ID"' if spec.array else ""),
         setup=spec.setup,
         command=_launch(spec, site),
     )
@@ -82,7 +104,33 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str) -> Submission:
         stdout=stdout,
         environment={"PATH": PATH, **environment},
         script=script,
+        array=str(spec.array) if spec.array else None,
+        dependency=dependency,
+        begin_at=begin_at,
+        requeue=spec.requeue,
+        hold=not spec.idempotent,
+        options=more,
     )
+
+
+def _option(name: str, value: str | None) -> str:
+    """One more option of sbatch as its own line of the script."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+        raise InputError(
+            f"'{name}' is not a long option of sbatch",
+            "write its name without the two dashes, as in options.gpu-bind=closest",
+        )
+    for reserved, instead in RESERVED.items():
+        if reserved.startswith(name):  # sbatch takes the beginning of an option for it
+            raise InputError(f"the option --{reserved} is set by Westward itself", instead)
+    if value is not None and not value.isprintable():
+        raise InputError(f"the value of the option --{name} has a line break or a control character in it")
+    return f"--{name}" if value is None else f"--{name}={_word(value)}"
+
+
+def _word(value: str) -> str:
+    """A value for an #SBATCH line, which is split like a shell's, but for backslashes: those count within single quotes too."""
+    return shlex.quote(value).replace("\\", "\\\\")
 
 
 def _launch(spec: JobSpec, site: Site) -> str:
@@ -104,6 +152,8 @@ def _launch(spec: JobSpec, site: Site) -> str:
 
 @cache
 def _template(name: str) -> jinja2.Template:
+    import jinja2  # only here: most commands render nothing
+
     loader = jinja2.FileSystemLoader(TEMPLATES)
     return jinja2.Environment(
         loader=loader,

@@ -1,0 +1,444 @@
+"""A cluster through Slurm's own commands, on this host or by ssh: `SlurmClient` for every site that lets its users log in."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
+from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
+from westward.model.site import Account, ClusterState, ShellDoor
+from westward.process import Completed
+from westward.slurm import text
+from westward.slurm.client import InDoubt, Known, Poll
+from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
+
+ANSWER_TIMEOUT_S = 60
+# a submission may wait for slurmctld's locks; giving up on one costs a search for it
+SUBMIT_TIMEOUT_S = 120
+# ids or names in one command: far below what an operating system lets a command line hold
+CHUNK = 500
+T = TypeVar("T")
+_NOT_FOUND = 127
+_SINCE = "now-31days"
+_ACCESS = ("authentication error", "Invalid authentication credential", "Munge", "munge", "invalid user")
+_AWAY = (
+    "Connection refused",
+    "connect failure",
+    "standby mode",
+    "slurmdbd",
+    "Unable to contact slurm controller",
+    "Slurm accounting storage is disabled",
+    "Zero Bytes were transmitted",
+    "Socket timed out",
+    "Unable to establish configuration source",
+    "Transport endpoint is not connected",
+    "Insane message length",
+    "Message receive failure",
+    "Unexpected message recieved",
+    "Unexpected message received",
+    "Resource temporarily unavailable",
+)
+# the request surely did not leave
+_NOT_SENT = ("Connection refused", "connect failure", "standby mode", "Unable to establish configuration source")
+
+
+class ShellClient:
+    """`SlurmClient` by commands.
+
+    Raises (from every call):
+        Unreachable: nobody answers there, the commands are missing, or they cannot reach their slurmctld or slurmdbd.
+        InDoubt: the request may have been carried out.
+        AccessRefused: the host or the cluster refuses who we are.
+        SiteRefused: the cluster refuses what was asked.
+    """
+
+    def __init__(self, site: str, door: ShellDoor, commands: Commands | None = None) -> None:
+        self._site = site
+        self._door = door
+        self._commands = commands or _commands(door)
+        self._user: str | None = None
+        # of arrays: what the queue said when it was last looked at, and what was told of it
+        self._seen: dict[int, list[list[str]]] = {}
+        self._told: dict[int, JobStatus] = {}
+
+    def close(self) -> None:
+        self._commands.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- the cluster --------------------------------------------------------------------------------------------------
+
+    def state(self) -> ClusterState:
+        nodes, partitions, ends, settings = self._ask(
+            ["scontrol", "-d", "-o", "show", "node"],
+            ["scontrol", "-o", "show", "partition"],
+            ["squeue", "-h", "-t", "RUNNING", "-o", f"%N{text.SEPARATOR}%e"],
+            ["scontrol", "show", "config"],
+        )
+        try:
+            return ClusterState(
+                version=text.config(settings.stdout)["SLURM_VERSION"],
+                partitions=text.partitions(partitions.stdout),
+                nodes=text.nodes(nodes.stdout),
+                running_ends=text.running_ends(ends.stdout),
+                taken_at=datetime.now(UTC),
+            )
+        except (KeyError, ValueError) as error:
+            raise Unreachable(
+                f"site '{self._site}' describes itself in a form not known here ({type(error).__name__}: {error})"
+            ) from error
+
+    def account(self) -> Account:
+        user = self._who()
+        settings, clock, home, mpi = self._ask(
+            ["scontrol", "show", "config"], ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
+        )
+        told = text.config(settings.stdout)
+        default, associations = "", ""
+        if told.get("AccountingStorageType", "").endswith("slurmdbd"):
+            users, assoc = self._ask(
+                ["sacctmgr", "-n", "-P", "show", "user", user, "format=defaultaccount"],
+                ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=account,partition,qos,defaultqos"],
+            )
+            default, associations = users.stdout.strip(), assoc.stdout
+        size = told.get("MaxArraySize", "")
+        return Account(
+            cluster=told.get("ClusterName", ""),
+            user=user,
+            home=home.stdout.strip() or None,
+            default_account=default.splitlines()[0] if default else None,
+            associations=text.associations(associations),
+            clock=text.moment(clock.stdout.strip()),
+            max_array_size=int(size) if size.isdecimal() else None,
+            mpi=text.mpi_types(mpi.stdout + mpi.stderr),
+        )
+
+    def accounting_backlog(self) -> int:
+        diagnosis, _ = self._ask(["sdiag"], ["sacctmgr", "-n", "-P", "show", "cluster", "format=cluster"])
+        count = text.backlog(diagnosis.stdout)
+        if count is None:
+            raise Unreachable(f"site '{self._site}': its slurmctld tells nothing of a slurmdbd")
+        return count
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def refuses(self, submission: Submission) -> str:
+        return ""
+
+    def submit(self, submissions: Sequence[Submission]) -> list[int | WestwardError]:
+        requests = [self._submit_request(submission) for submission in submissions]
+        try:
+            answers = self._commands.each(requests, at_once=AT_ONCE, timeout_s=SUBMIT_TIMEOUT_S, repeat=False)
+        except WestwardError as error:
+            return [error] * len(submissions)
+        return [self._submitted(answer) for answer in answers]
+
+    def _submit_request(self, submission: Submission) -> Request:
+        """sbatch passes its own environment on to the job, so it gets no more than a job should."""
+        hold = ["--hold"] if submission.hold else []
+        path = {"PATH": submission.environment["PATH"]} if "PATH" in submission.environment else {}
+        return Request((self._program("sbatch"), "--parsable", *hold), submission.script, LOGIN, path)
+
+    def _submitted(self, answer: Answer) -> int | WestwardError:
+        if isinstance(answer, WestwardError):
+            return self._named(answer)
+        if answer.status == 0:
+            job_id = text.job_id(answer.stdout)
+            return job_id or InDoubt(f"site '{self._site}': sbatch ended well, but named no job id")
+        error = self._problem(answer)
+        if isinstance(error, SiteRefused) and not any(
+            line.startswith(("sbatch: ", "slurm")) for line in answer.stderr.splitlines()
+        ):
+            return InDoubt(f"site '{self._site}': sbatch ended with status {answer.status} and gave no reason")
+        if isinstance(error, Unreachable) and not isinstance(error, InDoubt | AccessRefused):
+            missing = answer.status == _NOT_FOUND
+            return error if missing or any(word in answer.stderr for word in _NOT_SENT) else InDoubt(str(error))
+        return error
+
+    def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
+        return self._each_chunk(job_ids, lambda ids: ["scontrol", "release", ",".join(ids)], text.over)
+
+    def hold(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
+        return self._each_chunk(job_ids, lambda ids: ["scontrol", "hold", ",".join(ids)])
+
+    def cancel(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
+        return self._each_chunk(job_ids, lambda ids: ["scancel", *ids], text.over)
+
+    def signal(self, job_id: int, signal: str) -> None:
+        # scancel tries for more than a minute to signal a job that does not run
+        (states,) = self._ask(["squeue", "--me", "-h", "-t", "RUNNING,SUSPENDED", "-o", "%F"])
+        if str(job_id) not in states.stdout.split():
+            raise SiteRefused(f"site '{self._site}': job {job_id} does not run, so it cannot be signalled")
+        self._act("scancel", f"--signal={signal}", str(job_id))
+
+    def requeue(self, job_id: int) -> None:
+        self._act("scontrol", "requeue", str(job_id))
+
+    def update(self, job_id: int, change: JobChange) -> None:
+        words = _changes(change)
+        if words:
+            self._act("scontrol", "update", f"JobId={job_id}", *words)
+
+    def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
+        chunks = _chunks(sorted(set(names)), CHUNK)
+        if not chunks:
+            return {}
+        token, user = secrets.token_hex(8), self._who()
+        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in chunks]
+        # every record of a name: a requeue makes another one, and an array has one for each task
+        accounting = [
+            self._record_words(token, "-X", "-D", "-u", user, "-S", _SINCE, f"--name={','.join(chunk)}")
+            for chunk in chunks
+        ]
+        answers = self._ask(*accounting, *queue)
+        rows: dict[int, list[text.Row]] = {}
+        for answer in answers[: len(chunks)]:
+            found = [record for record in text.records(answer.stdout, token) if not record.step]
+            for record in sorted(found, key=lambda record: record.fields["Submit"]):
+                rows.setdefault(record.job_id, []).append(text.accounted(record))
+        for answer in answers[len(chunks) :]:
+            for job_id, lines in text.queue(answer.stdout, token).items():
+                rows.setdefault(job_id, []).extend(text.queued(fields) for fields in lines)
+        told: dict[str, list[JobStatus]] = {name: [] for name in names}
+        for status in map(text.whole, rows.values()):
+            if status.name in told:
+                told[status.name].append(status)
+        return {name: sorted(jobs, key=_age) for name, jobs in told.items()}
+
+    def poll(self, known: Mapping[int, Known]) -> Poll:
+        if not known:
+            return Poll({}, frozenset())
+        token = secrets.token_hex(8)
+        (answer,) = self._ask(self._queue_words(token))
+        lines = text.queue(answer.stdout, token)
+        others, ask = self._otherwise(known, lines)
+        records = self._records_of(ask, token)
+        extra = self._details(others)
+        changed: dict[int, JobStatus] = {}
+        gone: set[int] = set()
+        for job_id in (*others, *(job_id for job_id in ask if job_id not in lines)):
+            rows = records.get(job_id, [])
+            rows += [text.detailed(text.queued(fields), fields[1], extra) for fields in lines.get(job_id, ())]
+            if not rows:
+                gone.add(job_id)
+                continue
+            status = text.whole(rows)
+            was = known[job_id]
+            told = self._told.get(job_id)
+            if status.tasks:
+                self._told[job_id] = status
+            new_counts = bool(status.tasks) and (told is None or told.tasks != status.tasks)
+            if new_counts or not _same(was, status.state, status.reason):
+                changed[job_id] = status
+        return Poll(changed, frozenset(gone))
+
+    def _otherwise(
+        self, known: Mapping[int, Known], lines: Mapping[int, list[list[str]]]
+    ) -> tuple[list[int], list[int]]:
+        """Jobs of which the queue says something new, and those of which the accounting has to be asked (too)."""
+        others, ask = [], []
+        for job_id, was in known.items():
+            fields = lines.get(job_id)
+            if fields is None:
+                ask.append(job_id)
+            elif text.plain(fields):
+                if not _same(was, *text.brief(fields[0])):
+                    others.append(job_id)
+            elif self._seen.get(job_id) != fields:
+                # tasks of an array that have ended leave the queue one by one
+                self._seen[job_id] = fields
+                others.append(job_id)
+                ask.append(job_id)
+        return others, ask
+
+    def _records_of(self, job_ids: Sequence[int], token: str) -> dict[int, list[text.Row]]:
+        """What the accounting says of these jobs, the latest attempt of each."""
+        if not job_ids:
+            return {}
+        answers = self._ask(
+            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in _chunks(job_ids, CHUNK * 4))
+        )
+        found: dict[int, list[text.Row]] = {}
+        for answer in answers:
+            for record in text.records(answer.stdout, token):
+                found.setdefault(record.job_id, []).append(text.accounted(record))
+        return found
+
+    def _details(self, job_ids: Sequence[int]) -> Mapping[tuple[int, str], tuple[int, int, int]]:
+        """Exit codes and restarts, which squeue tells in its slower format only: so only of what changed."""
+        if not job_ids:
+            return {}
+        some = ["-j", ",".join(map(str, job_ids))] if len(job_ids) <= CHUNK else []
+        answer = self._answer("squeue", "--me", "-h", "-t", "all", "-O", text.DETAIL_FIELDS, *some)
+        return text.details(answer.stdout) if isinstance(answer, Completed) and answer.status == 0 else {}
+
+    def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
+        token, user = secrets.token_hex(8), self._who()
+        start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        common = ("-D", "-u", user, "-S", start)
+        chunks = [[f"--name={','.join(chunk)}"] for chunk in _chunks(sorted(set(names)), CHUNK)] or [[]]
+        answers = self._ask(*(self._record_words(token, *common, *chunk) for chunk in chunks))
+        records = [record for answer in answers for record in text.records(answer.stdout, token)]
+        return text.attempts(records)
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def _queue_words(self, token: str, *more: str) -> list[str]:
+        return ["squeue", "--me", "-h", "-t", "all", "-o", text.queue_format(token), *more]
+
+    def _record_words(self, token: str, *more: str) -> list[str]:
+        fields = ",".join(text.RECORD_FIELDS)
+        return ["sacct", "-n", "-P", "--noconvert", f"--delimiter={token}", "-o", fields, *more]
+
+    def _who(self) -> str:
+        if self._user is None:
+            self._user = self._ask(["id", "-un"])[0].stdout.strip()
+        return self._user
+
+    def _program(self, name: str) -> str:
+        own = name in ("id", "date", "printenv")
+        return name if own or not self._door.commands else f"{self._door.commands.rstrip('/')}/{name}"
+
+    def _requests(self, argvs: Sequence[Sequence[str]]) -> list[Request]:
+        return [Request((self._program(argv[0]), *argv[1:])) for argv in argvs]
+
+    def _ask(self, *argvs: Sequence[str]) -> list[Completed]:
+        """Run commands that only read.
+
+        Raises:
+            WestwardError: one of them did not end well.
+        """
+        answers = self._commands.each(
+            self._requests(argvs), at_once=len(argvs), timeout_s=ANSWER_TIMEOUT_S, repeat=True
+        )
+        done = []
+        for answer in answers:
+            if isinstance(answer, WestwardError):
+                raise self._named(answer)
+            if answer.status != 0:
+                raise self._problem(answer)
+            done.append(answer)
+        return done
+
+    def _answer(self, *argv: str, repeat: bool = True) -> Answer:
+        (answer,) = self._commands.each(self._requests([argv]), at_once=1, timeout_s=ANSWER_TIMEOUT_S, repeat=repeat)
+        return answer
+
+    def _act(self, *argv: str) -> None:
+        """Run a command that changes something, once."""
+        answer = self._answer(*argv, repeat=False)
+        if isinstance(answer, WestwardError):
+            raise self._named(answer)
+        if answer.status != 0:
+            raise self._doubtful(self._problem(answer), answer)
+
+    def _each_chunk(
+        self,
+        job_ids: Sequence[int],
+        words: Callable[[list[str]], list[str]],
+        harmless: Callable[[str], bool] = lambda said: False,
+    ) -> dict[int, WestwardError]:
+        """Run a command for many jobs; what went wrong, by job. A complaint that names no job is about all of them."""
+        chunks = list(_chunks(job_ids, CHUNK))
+        if not chunks:
+            return {}
+        requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in chunks])
+        answers = self._commands.each(requests, at_once=2, timeout_s=SUBMIT_TIMEOUT_S, repeat=True)
+        failed: dict[int, WestwardError] = {}
+        for chunk, answer in zip(chunks, answers, strict=True):
+            if isinstance(answer, WestwardError):
+                failed |= dict.fromkeys(chunk, self._named(answer))
+                continue
+            said = text.complaints(answer.stderr + answer.stdout)
+            if answer.status != 0 and not said:
+                error = self._doubtful(self._problem(answer), answer)
+                if not harmless(answer.stderr):
+                    failed |= dict.fromkeys(chunk, error)
+            for job_id, what in said.items():
+                if not harmless(what):
+                    failed[job_id] = self._told_error(what)
+        return failed
+
+    def _doubtful(self, error: WestwardError, answer: Completed) -> WestwardError:
+        """A change whose answer never came may have been made."""
+        away = isinstance(error, Unreachable) and not isinstance(error, AccessRefused)
+        if away and answer.status != _NOT_FOUND and not any(word in answer.stderr for word in _NOT_SENT):
+            return InDoubt(str(error))
+        return error
+
+    def _problem(self, answer: Completed) -> WestwardError:
+        """Why a command ended badly."""
+        name = answer.argv[0].rpartition("/")[2]
+        if answer.status == _NOT_FOUND:
+            return Unreachable(
+                f"site '{self._site}': there is no program '{answer.argv[0]}' at {self._door}",
+                "name the directory of Slurm's commands as 'commands' of that door in the site's description",
+            )
+        said = answer.stderr if answer.stderr.strip() else answer.stdout
+        return self._told_error(text.words(said), said, name)
+
+    def _told_error(self, what: str, said: str = "", name: str = "") -> WestwardError:
+        said = said or what
+        if any(word in said for word in _ACCESS):
+            return AccessRefused(f"site '{self._site}' refuses who we are: {what}")
+        if any(word in said for word in _AWAY):
+            by = f"{name} answers" if name else "it answers"
+            return Unreachable(f"site '{self._site}': {by}, but not the daemon behind it: {what}")
+        return SiteRefused(f"site '{self._site}' refuses: {what}")
+
+    def _named(self, error: WestwardError) -> WestwardError:
+        """An error of the way to the site, with the site's name."""
+        if str(error).startswith("site '"):
+            return error
+        kinds = (InDoubt, AccessRefused, Unreachable)
+        kind = next((kind for kind in kinds if isinstance(error, kind)), type(error))
+        named = kind(f"site '{self._site}': {error}", error.next_step)
+        named.__cause__ = error
+        return named
+
+
+def _same(was: Known, state: JobState, reason: str) -> bool:
+    """Of what has ended, queue and accounting word the reason differently."""
+    return was.state is state and (state.final or was.reason == reason)
+
+
+def _commands(door: ShellDoor) -> Commands:
+    if door.host is None:
+        return LocalCommands()
+    from westward.slurm.remote import RemoteCommands  # Fabric takes a while to load, and a local door does without it
+
+    return RemoteCommands(door)
+
+
+def _changes(change: JobChange) -> list[str]:
+    """What `scontrol update` is told; times in UTC, which is its time zone here."""
+    begin = datetime.fromtimestamp(change.begin_at, UTC) if change.begin_at is not None else None
+    told = {
+        "TimeLimit": -(-change.walltime_s // 60) if change.walltime_s is not None else None,
+        "Partition": change.partition,
+        "Account": change.account,
+        "QOS": change.qos,
+        "StartTime": begin.strftime("%Y-%m-%dT%H:%M:%S") if begin else None,
+        "Dependency": change.dependency,
+        "NumNodes": change.nodes,
+        "ArrayTaskThrottle": change.at_once,
+    }
+    return [f"{name}={value}" for name, value in told.items() if value is not None]
+
+
+def _chunks(things: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [things[start : start + size] for start in range(0, len(things), size)]
+
+
+def _age(status: JobStatus) -> tuple[float, int]:
+    return status.submitted_at.timestamp() if status.submitted_at else 0.0, status.job_id

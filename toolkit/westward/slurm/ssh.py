@@ -1,0 +1,358 @@
+"""Ssh to a site, through Fabric: one connection a host, several commands on it at once, and no host key taken on trust.
+
+`open_connection` is the only place that connects. Fabric on its own accepts every unknown host and loads no known_hosts; here a host
+whose key is not known, or is another than the known one, is refused, and so is each jump host on the way.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import fabric
+import paramiko
+from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
+
+from westward.errors import AccessRefused, Unreachable
+from westward.model.site import ShellDoor
+
+CONNECT_TIMEOUT_S = 10
+KEEP_ALIVE_S = 30
+# sshd's MaxSessions is 10 by default; two are left for the user's own tools that share the connection's limits
+CHANNELS = 8
+_TRIES = 3
+_WAITS = 100
+SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+# what goes wrong is told as our errors; a library that has no log to write to writes on the user's screen
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+_INCLUDES = 8  # so deep may one ssh configuration include another
+
+
+class UnknownHostKey(paramiko.SSHException):
+    """A host showed a key, and no known_hosts names that host."""
+
+    def __init__(self, key: paramiko.PKey) -> None:
+        super().__init__("host key not known")
+        self.key = key
+
+
+class RejectUnknown(paramiko.MissingHostKeyPolicy):
+    """Refuses, and remembers the key for the message."""
+
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        raise UnknownHostKey(key)
+
+
+def open_connection(door: ShellDoor) -> fabric.Connection:
+    """An open connection to the door's host, by way of the jump hosts that ~/.ssh/config names; every host key is checked.
+
+    Raises:
+        AccessRefused: a host key is unknown or has changed, or the host does not let us in.
+        Unreachable: nobody answers there, or a jump host does not pass us on.
+    """
+    connection = fabric.Connection(
+        door.host,
+        user=door.user,
+        port=door.port,
+        config=_config(),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        connect_kwargs={"key_filename": [str(door.identity_file)]} if door.identity_file else {},
+    )
+    hops = _hops(connection)
+    try:
+        for hop in hops:
+            _prepare(hop, door)
+            with _connect_errors(hop, door):
+                hop.open()
+                _refuse_revoked(hop, door)
+            _keep_alive(hop.transport)
+    except BaseException:
+        close(connection)
+        raise
+    return connection
+
+
+def close(connection: fabric.Connection) -> None:
+    """End a connection and those to its jump hosts."""
+    for hop in reversed(_hops(connection)):
+        hop.client.close()  # also where connecting failed half-way, which Fabric's own close leaves open
+
+
+def _config() -> fabric.Config:
+    """The user's ssh configuration and nothing else of Fabric's: no fabric.yaml, no FABRIC_ variables."""
+    parsed = paramiko.SSHConfig()
+    for path in ("~/.ssh/config", "/etc/ssh/ssh_config"):
+        parsed.parse(_lines(Path(path).expanduser()))
+    return fabric.Config(ssh_config=parsed, lazy=True)
+
+
+def _lines(path: Path, depth: int = 0) -> Iterator[str]:
+    """A configuration's lines with those of the files that it includes, which paramiko leaves out."""
+    if depth > _INCLUDES or not path.is_file():
+        return
+    for line in path.read_text(errors="replace").splitlines(keepends=True):
+        included = re.fullmatch(r"\s*include[\s=]+(.*?)\s*", line, re.IGNORECASE)
+        if included is None:
+            yield line if line.endswith("\n") else line + "\n"
+            continue
+        for pattern in shlex.split(included[1], comments=True):
+            for name in sorted(glob.glob(os.path.join(_folder(path), os.path.expanduser(pattern)))):
+                yield from _lines(Path(name), depth + 1)
+
+
+def _folder(path: Path) -> str:
+    return "/etc/ssh" if path.is_relative_to("/etc/ssh") else os.path.expanduser("~/.ssh")
+
+
+def _hops(connection: fabric.Connection) -> list[fabric.Connection]:
+    """The connection and its jump hosts, in the order in which they are opened."""
+    hops = [connection]
+    while isinstance(hops[0].gateway, fabric.Connection):
+        hops.insert(0, hops[0].gateway)
+    if str(hops[0].ssh_config.get("proxyjump", "")).lower() == "none":
+        hops[0].gateway = False
+    return hops
+
+
+def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
+    hop.client = paramiko.SSHClient()
+    hop.client.set_missing_host_key_policy(RejectUnknown())
+    _load_known_hosts(hop.client.get_host_keys(), _known_hosts(hop, door))
+    offered = hop.connect_kwargs.get("key_filename", [])
+    ours = str(door.identity_file) if door.identity_file else None
+    hop.connect_kwargs = {
+        # ssh_config names keys that need not be there; one that the door names has to be
+        "key_filename": [name for name in offered if name == ours or os.path.isfile(os.path.expanduser(name))],
+        "allow_agent": str(hop.ssh_config.get("identitiesonly", "no")).lower() != "yes",
+        "look_for_keys": not offered,
+        "banner_timeout": CONNECT_TIMEOUT_S,
+        "auth_timeout": 2 * CONNECT_TIMEOUT_S,
+        "channel_timeout": 2 * CONNECT_TIMEOUT_S,
+    }
+    hop.connect_timeout = CONNECT_TIMEOUT_S
+
+
+def _known_hosts(hop: fabric.Connection, door: ShellDoor) -> list[str]:
+    """The files of known host keys that are there: the door's, then the user's, then the system's."""
+    names = [str(door.known_hosts)] if door.known_hosts else []
+    for option, usual in (("userknownhostsfile", USER_KNOWN_HOSTS), ("globalknownhostsfile", SYSTEM_KNOWN_HOSTS)):
+        told = hop.ssh_config.get(option)
+        names += shlex.split(told) if told else usual
+    return [path for name in names if os.path.isfile(path := os.path.expanduser(name))]
+
+
+def _load_known_hosts(keys: paramiko.HostKeys, paths: Sequence[str]) -> None:
+    """Load what can be read; of two keys of one kind for a host the first counts. paramiko's own `load` stops at an @ line."""
+    seen: set[tuple[str, str]] = set()
+    for path in paths:
+        for line in Path(path).read_text(errors="replace").splitlines():
+            if line.lstrip()[:1] in ("", "#", "@"):
+                continue
+            try:
+                entry = HostKeyEntry.from_line(" ".join(line.split()))
+            except (InvalidHostKey, paramiko.SSHException, ValueError):
+                continue
+            if entry is None or entry.key is None:
+                continue
+            kind = entry.key.get_name()
+            for name in entry.hostnames:
+                if (name, kind) not in seen:
+                    seen.add((name, kind))
+                    keys.add(name, kind, entry.key)
+
+
+def _refuse_revoked(hop: fabric.Connection, door: ShellDoor) -> None:
+    """paramiko passes over lines that begin with @revoked."""
+    shown = hop.client.get_transport().get_remote_server_key().get_base64()
+    for path in _known_hosts(hop, door):
+        for line in Path(path).read_text(errors="replace").splitlines():
+            if line.startswith("@revoked") and shown in line.split():
+                raise AccessRefused(f"{_name(hop)} showed a host key that '{path}' marks as revoked; nothing was sent")
+
+
+def _keep_alive(transport: paramiko.Transport) -> None:
+    transport.set_keepalive(KEEP_ALIVE_S)
+    if isinstance(transport.sock, socket.socket):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # without it a host that vanished is noticed after a quarter of an hour
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, KEEP_ALIVE_S * 1000)
+
+
+def _name(hop: fabric.Connection) -> str:
+    return f"{hop.user}@{hop.host}" + (f":{hop.port}" if hop.port != 22 else "")
+
+
+@contextmanager
+def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
+    """What goes wrong on connecting to a host, in our words."""
+    name = _name(hop)
+    hosts = hop.host if hop.port == 22 else f"[{hop.host}]:{hop.port}"
+    file = door.known_hosts or "~/.ssh/known_hosts"
+    try:
+        yield
+    except UnknownHostKey as error:
+        raise AccessRefused(
+            f"{name} showed a host key that is not known here ({error.key.get_name()} {error.key.fingerprint})",
+            f"ask the site's owner for its fingerprints; only if this is one of them: 'ssh {_words(hop)}' once, which adds it to "
+            "~/.ssh/known_hosts",
+        ) from error
+    except paramiko.BadHostKeyException as error:
+        raise AccessRefused(
+            f"{name} showed ANOTHER host key than the known one: {error.key.get_name()} {error.key.fingerprint}, known is "
+            f"{error.expected_key.get_name()} {error.expected_key.fingerprint}; somebody may be listening in, and nothing was sent",
+            "ask the site's owner, by another way than this host, whether the key was changed and what its fingerprint is; only if it "
+            f"is the one shown: ssh-keygen -R '{hosts}' -f {file}, then 'ssh {_words(hop)}' and compare once more",
+        ) from error
+    except paramiko.PasswordRequiredException as error:
+        raise AccessRefused(
+            f"{name}: the private key has a passphrase", "load it into ssh-agent: ssh-add KEYFILE"
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise _not_let_in(hop, name) from error
+    except paramiko.ChannelException as error:
+        raise Unreachable(f"the jump host before {name} does not pass us on to it: {error.text}") from error
+    except (OSError, EOFError) as error:
+        if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
+            raise AccessRefused(
+                f"{name}: the private key '{error.filename}' cannot be read: {error.strerror}"
+            ) from error
+        said = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
+        raise Unreachable(f"nobody answers by ssh at {name}: {said or type(error).__name__}") from error
+    except (paramiko.SSHException, ValueError) as error:
+        transport = hop.client.get_transport()
+        if transport is not None and transport.initial_kex_done:  # its key was accepted, so this is about ours
+            raise _not_let_in(hop, name) from error
+        raise Unreachable(f"no ssh connection to {name}: {error or type(error).__name__}") from error
+
+
+def _not_let_in(hop: fabric.Connection, name: str) -> AccessRefused:
+    # what paramiko says last is often about the form of a key file, and misleads
+    return AccessRefused(
+        f"{name} does not let us in: it takes none of the keys that we have",
+        f"'ssh -o BatchMode=yes {_words(hop)} true' has to work: load the key into ssh-agent (ssh-add KEYFILE), or name it as "
+        "'identity_file' of the door",
+    )
+
+
+def _words(hop: fabric.Connection) -> str:
+    port = f"-p {hop.port} " if hop.port != 22 else ""
+    return f"{port}{hop.user}@{hop.original_host}"
+
+
+class Ssh:
+    """A host by ssh: connects when first used, and again when the connection has died. Several threads may use it."""
+
+    def __init__(self, door: ShellDoor) -> None:
+        self._door = door
+        self._lock = threading.Lock()
+        self._free = threading.BoundedSemaphore(CHANNELS)
+        self._connection: fabric.Connection | None = None
+        self._sftp: paramiko.SFTPClient | None = None
+
+    def __str__(self) -> str:
+        return f"{self._door.user or ''}{'@' if self._door.user else ''}{self._door.host}"
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def sftp(self) -> paramiko.SFTPClient:
+        """The connection's file channel.
+
+        Raises:
+            Unreachable: also where the host offers none.
+        """
+        with self._lock:
+            transport = self._transport()
+            if self._sftp is None or self._sftp.get_channel().closed:  # type: ignore[union-attr]
+                try:
+                    self._sftp = paramiko.SFTPClient.from_transport(transport)
+                except (paramiko.SSHException, OSError, EOFError) as error:
+                    raise Unreachable(f"{self}: no files by SFTP: {error or type(error).__name__}") from error
+            assert self._sftp is not None
+            return self._sftp
+
+    @contextmanager
+    def shell(self) -> Iterator[paramiko.Channel]:
+        """An `sh` that runs there and waits for what it is told; until it ends, one of the channels is taken.
+
+        Raises:
+            Unreachable: it was not started.
+        """
+        with self._free:
+            channel = self._start("sh")
+            try:
+                yield channel
+            finally:
+                channel.close()
+
+    def _start(self, command: str) -> paramiko.Channel:
+        """A command that by itself does nothing, so it can be started again on a new connection where the kept one has died."""
+        died, waited = 0, 0
+        while True:
+            with self._lock:
+                transport = self._transport()
+            try:
+                channel = transport.open_session()
+                channel.exec_command(command)
+                return channel
+            except (paramiko.SSHException, OSError, EOFError) as error:
+                if transport.is_active() and "Timeout" not in str(error):
+                    # sshd allows fewer sessions than we would use (MaxSessions): wait until one of ours has ended
+                    waited += 1
+                    time.sleep(0.1)
+                else:
+                    died += 1
+                    self._forget(transport)
+                if died >= _TRIES or waited >= _WAITS:
+                    why = "sshd allows no more sessions" if waited >= _WAITS else "the connection ended"
+                    raise Unreachable(f"{self}: {why} ({error or type(error).__name__})") from error
+
+    def _forget(self, transport: paramiko.Transport) -> None:
+        """Let a dead connection go, unless another thread has made a new one already."""
+        with self._lock:
+            if self._connection is not None and self._connection.transport is transport:
+                self._drop()
+
+    def _transport(self) -> paramiko.Transport:
+        if self._connection is None or not self._connection.is_connected:
+            self._drop()
+            self._connection = open_connection(self._door)
+        transport: paramiko.Transport = self._connection.transport
+        return transport
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            close(self._connection)
+        self._connection, self._sftp = None, None
+
+
+_shared: dict[ShellDoor, tuple[Ssh, int]] = {}
+_shared_lock = threading.Lock()
+
+
+def share(door: ShellDoor) -> Ssh:
+    """The one connection of this process through that door; `unshare` gives it back, and the last to do so closes it."""
+    with _shared_lock:
+        ssh, users = _shared.get(door) or (Ssh(door), 0)
+        _shared[door] = (ssh, users + 1)
+        return ssh
+
+
+def unshare(door: ShellDoor) -> None:
+    with _shared_lock:
+        ssh, users = _shared.pop(door)
+        if users > 1:
+            _shared[door] = (ssh, users - 1)
+            return
+    ssh.close()

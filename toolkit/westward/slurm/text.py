@@ -1,0 +1,496 @@
+"""What Slurm's commands print -> model. Pure.
+
+Every record is asked for with separators of our own, never as a screen layout: a random word begins each line of squeue and separates
+the fields of sacct, so no job's name, whatever is in it, can be taken for a record. Times come as seconds since the epoch
+(SLURM_TIME_FORMAT=%s), or as Slurm's own in UTC.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from westward.errors import QuantityError
+from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
+from westward.model.site import Association, Node, Partition
+from westward.model.tres import parse_gpus
+from westward.model.units import from_epoch, parse_walltime
+
+MIB = 1024**2
+SEPARATOR = "\x1f"
+# of squeue: array's id, task or tasks, state, reason, priority, partition, submit, start, end, nodes, name
+QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%Q", "%P", "%V", "%S", "%e", "%N", "%j")
+# the name is last: it alone may hold a line break
+RECORD_FIELDS = (
+    "JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "Account", "QOS",
+    "ElapsedRaw", "AllocTRES", "TotalCPU", "MaxRSS", "ConsumedEnergyRaw", "JobName",
+)  # fmt: skip
+_NOTHING = frozenset({"", "N/A", "None", "Unknown", "None assigned", "(null)", "n/a"})
+_JOB_ID = re.compile(r"(?P<id>\d{1,18})(?:_(?P<task>\d+|\[[^\]]*\]))?(?:\+0)?(?P<step>\.\S+)?")
+_SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4, "P": 1024**5}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[KMGTP]?)")
+_CPU_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:\.\d+)?)")
+_INDICES = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)(?::(?P<step>\d+))?)?")
+_FINISHED = ("already finished", "already completing", "already completed", "already done")
+
+
+class Row(NamedTuple):
+    """What one line says: of a job, or of one or more tasks of an array."""
+
+    status: JobStatus
+    tasks: Collection[int] | None = None
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def queue_format(token: str) -> str:
+    """What squeue's -o takes; `token` is a word that nobody can guess."""
+    return token + SEPARATOR.join(QUEUE_FIELDS)
+
+
+def queue(text: str, token: str) -> dict[int, list[list[str]]]:
+    """squeue's lines as fields, by the id of the job or of the whole array. Only taken apart: thousands of them are looked at in a tick."""
+    found: dict[int, list[list[str]]] = {}
+    start, wanted = len(token), len(QUEUE_FIELDS)
+    for line in text.split("\n"):
+        if not line.startswith(token):
+            continue
+        fields = line[start:].split(SEPARATOR, wanted - 1)
+        if len(fields) == wanted and fields[0].isdecimal():
+            found.setdefault(int(fields[0]), []).append(fields)
+    return found
+
+
+def plain(fields: Sequence[Sequence[str]]) -> bool:
+    """Whether these lines of a queue are those of a job that is no array."""
+    return len(fields) == 1 and fields[0][1] in _NOTHING
+
+
+def brief(fields: Sequence[str]) -> tuple[JobState, str]:
+    """State and reason of a line of the queue."""
+    return _state(fields[2]), "" if fields[3] in _NOTHING else fields[3]
+
+
+_states: dict[str, JobState] = {}
+
+
+def _state(word: str) -> JobState:
+    """JobState.parse, remembered: there are few words and many jobs."""
+    state = _states.get(word)
+    if state is None:
+        state = _states[word] = JobState.parse(word)
+    return state
+
+
+def queued(fields: Sequence[str]) -> Row:
+    """A line of the queue."""
+    job_id, task, _, _, priority, partition, submit, start, end, nodes, name = fields
+    state, reason = brief(fields)
+    waiting = state is JobState.PENDING
+    status = JobStatus(
+        job_id=int(job_id),
+        name=name,
+        state=state,
+        reason=reason,
+        held=waiting and priority == "0",
+        submitted_at=moment(submit),
+        started_at=None if waiting else moment(start),
+        estimated_start=moment(start) if waiting and priority != "0" else None,
+        ended_at=moment(end) if state.final else None,
+        nodes=_word(nodes),
+        partition=partition,
+    )
+    return Row(status, None if task in _NOTHING else indices(task))
+
+
+DETAIL_FIELDS = "ArrayJobID:22,ArrayTaskID:22,exit_code:22,RestartCnt:22"
+
+
+def details(text: str) -> dict[tuple[int, str], tuple[int, int, int]]:
+    """Exit code, signal and restarts by job (or array) and task ("N/A" for none), from squeue's -O DETAIL_FIELDS."""
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 4 and words[0].isdecimal() and words[3].isdecimal():
+            code, colon, signal = words[2].partition(":")
+            if colon and code.isdecimal() and signal.isdecimal():
+                found[int(words[0]), words[1]] = (int(code), int(signal), int(words[3]))
+            elif code.isdecimal():  # 22.05 prints what wait(2) gives
+                found[int(words[0]), words[1]] = (int(code) >> 8, int(code) & 0x7F, int(words[3]))
+    return found
+
+
+def detailed(row: Row, task: str, known: Mapping[tuple[int, str], tuple[int, int, int]]) -> Row:
+    """The row with what `details` adds to it."""
+    told = known.get((row.status.job_id, task))
+    if told is None:
+        return row
+    code, signal, restarts = told
+    ended = row.status.state.final
+    status = replace(
+        row.status,
+        exit_code=code if ended else None,
+        signal=(signal or None) if ended else None,
+        restarts=restarts,
+    )
+    return Row(status, row.tasks)
+
+
+def indices(text: str) -> frozenset[int]:
+    """The tasks of "1-9:2,12%4" or "[...]". A list that was cut short ("...") gives what is left of it."""
+    found: set[int] = set()
+    for part in _INDICES.finditer(text.strip("[]").partition("%")[0]):
+        first, last = int(part["first"]), int(part["last"] or part["first"])
+        found.update(range(first, last + 1, max(1, int(part["step"] or 1))))
+    return frozenset(found)
+
+
+def whole(rows: Iterable[Row]) -> JobStatus:
+    """The status of a job from all that is known of it; of two rows about one task the later counts.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    by_task: dict[int | None, JobStatus] = {}
+    for row in rows:
+        by_task.update(dict.fromkeys((None,) if row.tasks is None else row.tasks, row.status))
+    if not by_task:
+        raise ValueError("no rows")
+    array = {task: status for task, status in by_task.items() if task is not None}
+    if not array:
+        return by_task[None]
+    tasks: dict[JobState, int] = {}
+    for status in array.values():
+        tasks[status.state] = tasks.get(status.state, 0) + 1
+    state = array_state(tasks)
+    parts = list({id(status): status for status in array.values()}.values())
+    telling = next(status for status in parts if status.state is state)
+    waiting = [status for status in parts if status.state is JobState.PENDING]
+    return replace(
+        telling,
+        held=bool(waiting) and all(status.held for status in waiting),
+        submitted_at=_first(status.submitted_at for status in parts),
+        started_at=_first(status.started_at for status in parts),
+        ended_at=_last(status.ended_at for status in parts) if state.final else None,
+        nodes=",".join(sorted({status.nodes for status in parts if status.nodes})),
+        tasks=tasks,
+        estimated_start=_first(status.estimated_start for status in parts),
+        restarts=max(status.restarts for status in parts),
+    )
+
+
+def _first(moments: Iterable[datetime | None]) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _last(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
+# --- the accounting ---------------------------------------------------------------------------------------------------
+
+
+class Record(NamedTuple):
+    """One line of sacct: a job, a task or a step of one."""
+
+    job_id: int
+    task: str
+    step: str
+    fields: Mapping[str, str]
+
+
+def records(text: str, delimiter: str) -> list[Record]:
+    """sacct's lines (-n -P, RECORD_FIELDS), in its order. A line break in a name goes on in the next line."""
+    found = []
+    for line in text.split("\n"):
+        fields = line.split(delimiter)
+        job = _JOB_ID.fullmatch(fields[0])
+        if len(fields) == len(RECORD_FIELDS) and job is not None:
+            named = dict(zip(RECORD_FIELDS, fields, strict=True))
+            found.append(Record(int(job["id"]), job["task"] or "", (job["step"] or "")[1:], named))
+    return found
+
+
+def accounted(record: Record) -> Row:
+    """A record of the accounting. A reason is told only while it waits: later it still tells of the time before the start."""
+    fields = record.fields
+    state = _state(fields["State"].partition(" ")[0])
+    waiting = state is JobState.PENDING
+    code, _, signal = fields["ExitCode"].partition(":")
+    status = JobStatus(
+        job_id=record.job_id,
+        name=fields["JobName"],
+        state=state,
+        reason=_word(fields["Reason"]) if waiting else "",
+        exit_code=int(code) if state.final and code.isdecimal() else None,
+        signal=(int(signal) or None) if state.final and signal.isdecimal() else None,
+        submitted_at=moment(fields["Submit"]),
+        started_at=None if waiting else moment(fields["Start"]),
+        # an attempt that was requeued has ended, though its job has not
+        ended_at=moment(fields["End"]) if state.final or fields["State"] == "REQUEUED" else None,
+        nodes=_word(fields["NodeList"]),
+        partition=fields["Partition"],
+    )
+    return Row(status, indices(record.task) if record.task else None)
+
+
+def attempts(found: Sequence[Record]) -> list[Attempt]:
+    """The attempts in records that hold steps too, oldest first. A step belongs to the attempt that stands before it."""
+    made: list[tuple[Record, list[Record]]] = []
+    for record in found:
+        if not record.step:
+            made.append((record, []))
+        elif made and (record.job_id, record.task) == (made[-1][0].job_id, made[-1][0].task):
+            made[-1][1].append(record)
+    seen: dict[tuple[int, str], int] = {}
+    told = []
+    for record, steps in made:
+        key = record.job_id, record.task
+        status = replace(accounted(record).status, restarts=seen.get(key, 0))
+        seen[key] = status.restarts + 1
+        task = int(record.task) if record.task.isdecimal() else None
+        told.append(Attempt(status, _usage(record, steps), record.fields["Account"], record.fields["QOS"], task))
+    return sorted(told, key=lambda attempt: (attempt.status.submitted_at or _EPOCH, attempt.status.job_id))
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def _usage(record: Record, steps: Sequence[Record]) -> Usage:
+    fields = record.fields
+    memory = [size(step.fields["MaxRSS"]) for step in steps if step.fields["MaxRSS"]]
+    joules = int(fields["ConsumedEnergyRaw"]) if fields["ConsumedEnergyRaw"].isdecimal() else 0
+    return Usage(
+        elapsed_s=int(fields["ElapsedRaw"]) if fields["ElapsedRaw"].isdecimal() else 0,
+        tres=tres(fields["AllocTRES"]),
+        cpu_s=cpu_seconds(fields["TotalCPU"]) if steps else None,
+        max_rss_bytes=max(memory, default=None),
+        energy_j=joules or None,
+    )
+
+
+def tres(text: str) -> dict[str, int]:
+    """ "billing=8,cpu=8,gres/gpu:a100=2,mem=16000M,node=1" as numbers, memory in bytes. What cannot be read is left out."""
+    found = {}
+    for entry in text.split(","):
+        name, _, value = entry.rpartition("=")
+        if name and _SIZE.fullmatch(value):
+            found[name] = size(value)
+    return found
+
+
+def size(text: str) -> int:
+    """A number with K, M, G, T or P (powers of 1024).
+
+    Raises:
+        QuantityError: it is none.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise QuantityError(f"'{text}' is not a number with a unit", text)
+    return round(float(match["number"]) * _SIZES[match["unit"]])
+
+
+def cpu_seconds(text: str) -> float | None:
+    """Seconds of [DD-[HH:]]MM:SS[.mmm]."""
+    match = _CPU_TIME.fullmatch(text)
+    if match is None:
+        return None
+    hours = int(match["days"] or 0) * 24 + int(match["hours"] or 0)
+    return (hours * 60 + int(match["minutes"])) * 60 + float(match["seconds"])
+
+
+def moment(text: str) -> datetime | None:
+    """A point in time as Slurm prints it, None where it says that there is none."""
+    if text.isdecimal():
+        return from_epoch(int(text)) if len(text) <= 11 else None  # later than the year 5000 is no time
+    if text in _NOTHING or text == "NONE":
+        return None
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
+def _word(text: str) -> str:
+    return "" if text in _NOTHING else text
+
+
+# --- the cluster ------------------------------------------------------------------------------------------------------
+
+
+def _pairs(line: str) -> dict[str, str]:
+    """Key=value of a line of scontrol's -o. Of a key that comes twice the first counts: free text stands at the end of a line."""
+    found: dict[str, str] = {}
+    marks = list(re.finditer(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=", line))
+    for mark, following in itertools.zip_longest(marks, marks[1:]):
+        found.setdefault(mark[1], line[mark.end() : following.start() if following else None].strip())
+    return found
+
+
+def nodes(text: str) -> tuple[Node, ...]:
+    """`scontrol -d -o show node`."""
+    return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := _pairs(line)))
+
+
+def _node(pairs: Mapping[str, str], line: str) -> Node:
+    told = re.search(r"\sReason=(.*?)\s*(?:\[\S+@\S+\]|$)", line)  # free text: it may look like more pairs
+    reason = told[1] if told else ""
+    return Node(
+        name=pairs["NodeName"],
+        states=tuple(word for word in re.split(r"[+*]+", _flags(pairs.get("State", ""))) if word),
+        partitions=tuple(filter(None, pairs.get("Partitions", "").split(","))),
+        cpus=int(pairs.get("CPUEfctv") or pairs.get("CPUTot") or 0),
+        cpus_used=int(pairs.get("CPUAlloc") or 0),
+        mem_bytes=int(pairs.get("RealMemory") or 0) * MIB,
+        mem_used_bytes=int(pairs.get("AllocMem") or 0) * MIB,
+        accelerators=parse_gpus(_word(pairs.get("Gres", ""))),
+        accelerators_used=parse_gpus(_word(pairs.get("GresUsed", ""))),
+        reason="" if reason == "none" else reason,
+    )
+
+
+_SIGNS = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%": "POWERING_DOWN", "$": "MAINTENANCE"}
+
+
+def _flags(state: str) -> str:
+    """A node's state with the signs at its end as words, as the newer versions write them: "IDLE*" is "IDLE+NOT_RESPONDING"."""
+    for sign, word in _SIGNS.items():
+        state = state.replace(sign, f"+{word}")
+    return state.upper()
+
+
+def partitions(text: str) -> tuple[Partition, ...]:
+    """`scontrol -o show partition`."""
+    return tuple(
+        Partition(
+            name=pairs["PartitionName"],
+            up=pairs.get("State") == "UP",
+            max_walltime_s=_limit(pairs.get("MaxTime", "")),
+            max_nodes=int(pairs["MaxNodes"]) if pairs.get("MaxNodes", "").isdecimal() else None,
+            default=pairs.get("Default") == "YES",
+        )
+        for line in text.splitlines()
+        if "PartitionName" in (pairs := _pairs(line))
+    )
+
+
+def _limit(text: str) -> int | None:
+    try:
+        return parse_walltime(text)
+    except QuantityError:  # UNLIMITED, INFINITE
+        return None
+
+
+def running_ends(text: str) -> dict[str, datetime]:
+    """When the running jobs of each node end at the latest, from lines of "hosts SEPARATOR end" """
+    ends: dict[str, datetime] = {}
+    for line in text.splitlines():
+        hosts, _, told = line.partition(SEPARATOR)
+        end = moment(told)
+        for name in host_names(hosts) if end else ():
+            assert end is not None
+            ends[name] = max(end, ends.get(name, end))
+    return ends
+
+
+def host_names(text: str) -> list[str]:
+    """The names in Slurm's host list expression: "n[1-3,08-10],login" and several brackets in one name."""
+    names: list[str] = []
+    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text if text not in _NOTHING else ""):
+        pieces = re.split(r"\[([^\]]*)\]", item)
+        choices = [[piece] if number % 2 == 0 else _numbers(piece) for number, piece in enumerate(pieces)]
+        names += ["".join(words) for words in itertools.product(*choices)]
+    return names
+
+
+def _numbers(text: str) -> list[str]:
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if dash and first.isdecimal() and last.isdecimal():
+            found += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+        else:
+            found.append(part)
+    return found
+
+
+def config(text: str) -> dict[str, str]:
+    """`scontrol show config`: what stands before and behind the first " = "."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition(" = ")
+        if equals:
+            found.setdefault(name.strip(), value.strip())
+    return found
+
+
+def associations(text: str) -> tuple[Association, ...]:
+    """`sacctmgr -n -P show assoc … format=account,partition,qos,defaultqos`."""
+    found = []
+    for line in text.splitlines():
+        fields = line.split("|")
+        if len(fields) == 4 and fields[0]:
+            found.append(
+                Association(fields[0], fields[1] or None, tuple(filter(None, fields[2].split(","))), fields[3] or None)
+            )
+    return tuple(found)
+
+
+def mpi_types(text: str) -> tuple[str, ...]:
+    """What `srun --mpi=list` offers; its headings and its lists of versions are left out."""
+    found = []
+    for line in text.splitlines():
+        word = line.strip().removeprefix("srun:").strip()
+        if re.fullmatch(r"[a-z][\w-]*", word) and word != "none":
+            found.append(word)
+    return tuple(found)
+
+
+def backlog(text: str) -> int | None:
+    """sdiag's count of messages that wait for slurmdbd; None where it tells of none."""
+    match = re.search(r"DBD Agent queue size:\s*(\d+)", text)
+    return int(match[1]) if match else None
+
+
+# --- complaints -------------------------------------------------------------------------------------------------------
+
+
+def job_id(text: str) -> int | None:
+    """The id that `sbatch --parsable` printed: "123", or "123;cluster"."""
+    lines = text.split()
+    match = re.fullmatch(r"(\d+)(?:;\S+)?", lines[-1]) if lines else None
+    return int(match[1]) if match else None
+
+
+def complaints(text: str) -> dict[int, str]:
+    """What scontrol or scancel said of single jobs."""
+    found: dict[int, str] = {}
+    for line in text.splitlines():
+        told = re.search(r"(?P<what>\S.*?) for job (?P<id>\d{1,18})", line)
+        cancel = re.search(r"job error on job id (?P<id>\d{1,18})\S*: (?P<what>.+)", line)
+        match = cancel or told
+        if match is not None:
+            found[int(match["id"])] = match["what"].strip()
+    return found
+
+
+def over(said: str) -> bool:
+    """Whether a complaint only says that the job has ended, or is not known (any more)."""
+    return any(word in said for word in (*_FINISHED, "Invalid job id"))
+
+
+def words(text: str) -> str:
+    """Slurm's own words in what a command printed to its error output: without the program's name and without repetitions."""
+    lines = []
+    for line in text.splitlines():
+        said = re.sub(r"^(?:\w+: )?(?:(?:error|fatal): )?", "", line.strip())
+        if said and said not in lines:
+            lines.append(said)
+    return "; ".join(lines[-3:]) or "no reason given"
