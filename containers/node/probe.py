@@ -13,12 +13,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(__file__))
-from start import listens
+from start import MUNGE_SOCKET, SSH_PORT, listens
 
 NODE_FILE = "/etc/westward/node.json"
 POLL_S = 0.05
 TOKEN_LIFE_S = 7 * 24 * 3600
-DAEMONS = {"slurmdbd": 6819, "slurmctld": 6817, "slurmrestd": 6820}
+DAEMONS = {"slurmdbd": 6819, "slurmctld": 6817, "sshd": SSH_PORT}
 FREE = {"idle", "mixed", "allocated", "drained", "draining"}
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
@@ -33,21 +33,33 @@ def output(argv: list[str], user: dict | None = None) -> tuple[int, str]:
     return done.returncode, (done.stdout or done.stderr).strip()
 
 
-def node_states() -> dict[str, str]:
-    status, text = output(["sinfo", "-h", "-N", "-o", "%N %T"])
+def daemons(node: dict) -> dict[str, str | int]:
+    """Where each daemon of this controller listens."""
+    return {
+        **({"munged": MUNGE_SOCKET} if node["munge"] else {}),
+        **DAEMONS,
+        **({"slurmrestd": 6820} if node["rest"] else {}),
+    }
+
+
+def node_states(node: dict) -> dict[str, str]:
+    """Of the compute nodes that are there; one that Slurm believes it could start is not."""
+    status, text = output(["sinfo", "-h", "-N", "-n", ",".join(node["nodes"]), "-o", "%N %T"])
     return dict(line.split(None, 1) for line in text.splitlines()) if status == 0 else {}
 
 
-def token(node: dict) -> str:
+def token(node: dict) -> str | None:
+    if not node["rest"]:
+        return None
     status, text = output(["scontrol", "token", f"username={node['user']['name']}", f"lifespan={TOKEN_LIFE_S}"])
     return text.removeprefix("SLURM_JWT=") if status == 0 else ""
 
 
 def check(directories: list[str], node: dict) -> dict:
-    silent = [name for name, port in DAEMONS.items() if not listens(port)]
+    silent = [name for name, address in daemons(node).items() if not listens(address)]
     report = {"silent": silent, "missing": [path for path in directories if not os.path.isdir(path)]}
     if not silent:
-        report["nodes"] = node_states()
+        report["nodes"] = node_states(node)
         report["token"] = token(node)
     return report
 
@@ -58,7 +70,7 @@ def job(limit_s: float, directories: list[str], node: dict) -> dict:
     while time.monotonic() < until and state not in FINAL:
         time.sleep(POLL_S)
         if not number:
-            states = node_states() if all(map(listens, DAEMONS.values())) else {}
+            states = node_states(node) if all(map(listens, daemons(node).values())) else {}
             idle = [name for name, state in states.items() if state == "idle"]
             if not states or set(states.values()) - FREE:
                 continue

@@ -22,6 +22,8 @@ LOGS = "/var/log/slurm"
 POLL_S = 0.01
 ACCEPTS, LISTENS = 0x10000, "0A"  # as /proc/net/unix and /proc/net/tcp write it
 LIMIT_S = 60.0
+SSH_PORT = 2222
+MUNGE_SOCKET = "/run/munge/munge.socket.2"
 BEGAN = time.monotonic()
 
 running: list[tuple[str, subprocess.Popen]] = []
@@ -81,14 +83,25 @@ def wait_for(
         time.sleep(poll_s)
 
 
-def start(name: str, argv: list[str], user: str, address: str | int, environment: dict[str, str] | None = None) -> None:
-    """Start a daemon in the foreground as `user`, its output in a log of its own, and wait until it listens."""
+def start(
+    name: str,
+    argv: list[str],
+    user: str | int,
+    address: str | int,
+    environment: dict[str, str] | None = None,
+    group: str | int | None = None,
+) -> None:
+    """Start a daemon in the foreground as `user`, its output in a log of its own, and wait until it listens.
+
+    Args:
+        group: that of the same name as the user where none is given.
+    """
     say(f"{name} starting")
     with open(f"{LOGS}/{name}.log", "ab") as log:
         daemon = subprocess.Popen(
             argv,
             user=user,
-            group=user,
+            group=user if group is None else group,
             extra_groups=[],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -138,7 +151,14 @@ def copy_database_seed() -> None:
         os.rename("/var/lib/mysql-copy", "/var/lib/mysql")
 
 
+def start_munge(node: dict) -> None:
+    """Everything of Slurm that is older than auth/slurm asks munge who speaks."""
+    if node["munge"]:
+        start("munged", ["munged", "--foreground", "--force"], "munge", MUNGE_SOCKET)
+
+
 def start_controller(node: dict) -> None:
+    start_munge(node)
     copy_database_seed()
     start(
         "mariadbd",
@@ -151,21 +171,29 @@ def start_controller(node: dict) -> None:
         sacctmgr(node["accounting"])
         say("accounting ready")
     start("slurmctld", ["slurmctld", "-D"], "slurm", 6817)
-    start(
-        "slurmrestd",
-        ["slurmrestd", "-a", "rest_auth/jwt", "0.0.0.0:6820"],
-        "slurmrestd",
-        6820,
-        # without CAP_SYS_ADMIN it cannot unshare; the container is its own namespace already
-        {"SLURM_JWT": "daemon", "SLURMRESTD_SECURITY": "disable_unshare_sysv,disable_unshare_files"},
-    )
+    sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", "/usr/lib/westward/sshd_config"]
+    start("sshd", sshd, node["user"]["uid"], SSH_PORT, group=node["user"]["gid"])
+    if node["rest"]:
+        start(
+            "slurmrestd",
+            ["slurmrestd", "-a", "rest_auth/jwt", "0.0.0.0:6820"],
+            "slurmrestd",
+            6820,
+            # without CAP_SYS_ADMIN it cannot unshare; the container is its own namespace already
+            {"SLURM_JWT": "daemon", "SLURMRESTD_SECURITY": "disable_unshare_sysv,disable_unshare_files"},
+        )
     open(ACCOUNTING_DONE, "w").close()
 
 
 def start_compute(node: dict) -> None:
     make_devices(node["devices"])
-    # the last daemon that the controller starts
-    wait_for("slurmrestd", lambda: reachable(node["controller"], 6820), poll_s=0.05)
+    os.chown("/run/slurm", 0, 0)  # from 25.11 on slurmd takes no directory of another user for its socket
+    start_munge(node)
+    if node["rest"]:  # the last daemon that the controller starts
+        wait_for("slurmrestd", lambda: reachable(node["controller"], 6820), poll_s=0.05)
+    else:  # it listens long before it answers; with auth/slurm nobody can ask it from a node whose slurmd is not there yet
+        wait_for("slurmctld", lambda: reachable(node["controller"], 6817), poll_s=0.05)
+        wait_for("slurmctld", slurmctld_answers, poll_s=0.05)
     start("slurmd", ["slurmd", "-D"], "root", 6818)
 
 

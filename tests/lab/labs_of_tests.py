@@ -32,8 +32,8 @@ class Labs:
             self.names.append(name)
         return name
 
-    def up(self, short: str) -> Lab:
-        return cluster.up("east-west", self.name(short))
+    def up(self, short: str, topology: str = "east-west") -> Lab:
+        return cluster.up(topology, self.name(short))
 
     def down(self, short: str) -> teardown.Removed:
         return teardown.down(self.name(short), quiet)

@@ -86,11 +86,12 @@ def test_a_job_gets_typed_accelerators_its_packages_and_the_shared_directory(lab
 def test_daemons_run_as_their_own_users(labs: Labs, one: Lab) -> None:
     rows = labs.run("one", "east-ctl", "ps", "-eo", "user:20,comm", user="root").stdout.split("\n")
     users = {row.split()[1]: row.split()[0] for row in rows if row.strip()}
-    assert {name: users[name] for name in ("slurmctld", "slurmdbd", "slurmrestd", "mariadbd")} == {
+    assert {name: users[name] for name in ("slurmctld", "slurmdbd", "slurmrestd", "mariadbd", "sshd")} == {
         "slurmctld": "slurm",
         "slurmdbd": "slurm",
         "slurmrestd": "slurmrestd",
         "mariadbd": "mysql",
+        "sshd": "researcher",
     }
 
 
@@ -125,7 +126,9 @@ def test_secrets_are_private_and_nowhere_else(labs: Labs, one: Lab) -> None:
         if path.name in ("slurm.key", "jwt.key", "database-password", "researcher.jwt"):
             content = path.read_bytes()
             needles |= {content.strip(), content.hex().encode()}
-    assert len(needles) == 16
+        if path.name in ("researcher.ssh-key", "ssh-host-key"):
+            needles |= {path.read_bytes().split(b"\n")[2]}
+    assert len(needles) == 16 + 4
     assert not _found_in(labs.client, labs, needles)
 
 

@@ -12,17 +12,22 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from westward.lab.config import Line, SlurmValues, lab_values, render
+from westward.lab.config import Line, SlurmValues, accounting, lab_values, render
 from westward.lab.topology import load_topology
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "lab"
 FILES = ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")
 
 
+CLUSTERS = [
+    (topology, plan.name) for topology in ("east-west", "versions") for plan in load_topology(topology).clusters
+]
+
+
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("cluster", ["east", "west"])
-def test_a_cluster_of_the_lab_is_rendered_as_in_the_golden_file(cluster: str, name: str) -> None:
-    text = render(name, lab_values(load_topology("east-west").cluster(cluster), "database-password"))
+@pytest.mark.parametrize(("topology", "cluster"), CLUSTERS)
+def test_a_cluster_of_the_lab_is_rendered_as_in_the_golden_file(topology: str, cluster: str, name: str) -> None:
+    text = render(name, lab_values(load_topology(topology).cluster(cluster), "database-password"))
     golden = GOLDEN / f"{cluster}.{name}"
     if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
         golden.write_text(text)
@@ -37,6 +42,17 @@ def test_a_topology_can_replace_and_leave_out_native_keys() -> None:
     assert "SlurmdTimeout=60" in lines
     assert "KillWait=5" in lines
     assert not any(line.startswith("MailProg") for line in lines)
+
+
+def test_accounts_and_qos_reach_accounting_before_any_job() -> None:
+    assert accounting(load_topology("versions").cluster("v2411")) == (
+        "add cluster v2411",
+        "add qos urgent Priority=1000",
+        "add account research cluster=v2411 description=research organization=westward",
+        "add account teaching cluster=v2411 description=teaching organization=westward",
+        "add user researcher account=research cluster=v2411 defaultaccount=research qos=normal,urgent",
+        "add user researcher account=teaching cluster=v2411 defaultaccount=research qos=normal,urgent",
+    )
 
 
 def test_a_cluster_without_accelerators_has_no_gres() -> None:

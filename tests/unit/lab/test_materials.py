@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import configparser
 import os
+import re
 import stat
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from westward.errors import InputError, Unreachable
-from westward.lab import engine, images, nodetree
+from westward.lab import engine, images, nodetree, sshkeys
 from westward.lab.readiness import Report, unfinished
+from westward.lab.release import RELEASES
 from westward.lab.state import LabFolder, Record
 
 
@@ -26,6 +30,30 @@ def test_the_image_tag_changes_with_any_file_of_its_folder(tmp_path: Path, monke
     (tmp_path / "start.py").write_text("print()")
     assert len({first, second, images.node_image_tag()}) == 3
     assert first.startswith("westward-node:24.11-")
+
+
+def test_each_release_has_an_image_of_its_own() -> None:
+    tags = [images.node_image_tag(release) for release in RELEASES.values()]
+    assert len(set(tags)) == len(tags)
+    assert ["pyslurm" in tag for tag in tags] == [release.pyslurm for release in RELEASES.values()]
+    assert images.node_image_tag() == images.node_image_tag(RELEASES["trixie"])
+
+
+def test_a_changed_pin_of_pyslurm_makes_its_image_anew_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {name: images.node_image_tag(release) for name, release in RELEASES.items()}
+    monkeypatch.setattr(images, "PYSLURM_FOLDER", tmp_path)
+    (tmp_path / "requirements.txt").write_text("pyslurm==1\n")
+    after = {name: images.node_image_tag(release) for name, release in RELEASES.items()}
+    assert [name for name in RELEASES if after[name] != before[name]] == ["forky"]
+
+
+def test_what_pyslurm_is_built_from_is_pinned_with_digests() -> None:
+    lines = (images.PYSLURM_FOLDER / "requirements.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert pins
+    assert all(re.fullmatch(r"[a-z]+==[\d.]+ --hash=sha256:[0-9a-f]{64}", pin) for pin in pins)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +77,9 @@ def test_the_hosts_own_mirror_is_used(tmp_path: Path, name: str, text: str, mirr
 
 def test_the_nodes_get_what_the_bench_extra_names() -> None:
     listed = {pin.split("==")[0] for pin in nodetree.pins()}
-    setup = (Path(__file__).parents[3] / "setup.cfg").read_text()
-    extra = setup.split("\nbench =\n")[1].split("\ndev =\n")[0].split("\n")
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[3] / "setup.cfg")
+    extra = setup["options.extras_require"]["bench"].split("\n")
     assert listed >= {line.split()[0] for line in extra if line.strip()}
 
 
@@ -85,7 +114,7 @@ def test_a_tree_that_could_not_be_filled_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        nodetree._make(tmp_path / "trees" / "abc", fail)
+        nodetree.make_whole(tmp_path / "trees" / "abc", fail)
     assert list((tmp_path / "trees").iterdir()) == []
 
 
@@ -110,14 +139,23 @@ def test_a_record_is_read_back_and_a_damaged_one_is_none(tmp_path: Path, monkeyp
 def test_secrets_are_random_private_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WESTWARD_STATE_DIR", str(tmp_path))
     folder = LabFolder("mine")
-    first = folder.secrets("east", anew=True)
-    assert folder.secrets("east", anew=False) == first
-    assert folder.secrets("east", anew=True) != first
-    assert folder.secrets("west", anew=False).jwt_key != folder.secrets("east", anew=False).jwt_key
+    first = folder.secrets("east", "me", anew=True)
+    assert folder.secrets("east", "me", anew=False) == first
+    assert folder.secrets("east", "me", anew=True) != first
+    assert folder.secrets("west", "me", anew=False).jwt_key != folder.secrets("east", "me", anew=False).jwt_key
     files = [path for path in folder.root.rglob("*") if path.is_file()]
-    assert len(files) == 6
+    assert len(files) == 10
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert first.database_password not in repr(first)
+    assert first.user_key.private not in repr(first.user_key)
+
+
+def test_an_ssh_key_is_one_that_others_can_read_with_its_public_half(tmp_path: Path) -> None:
+    key = sshkeys.key_file(tmp_path / "key", anew=False)
+    read = paramiko.Ed25519Key.from_private_key_file(str(tmp_path / "key"))
+    assert key.public == f"{read.get_name()} {read.get_base64()}"
+    (tmp_path / "known_hosts").write_text(sshkeys.known_host("127.0.0.1", 32801, key))
+    assert paramiko.HostKeys(str(tmp_path / "known_hosts")).check("[127.0.0.1]:32801", read)
 
 
 def test_one_waits_for_the_other_and_nothing_is_left_of_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +203,7 @@ def test_a_drained_node_is_no_reason_to_start_it_again() -> None:
     assert well.healthy
     assert Report(token="t", nodes={"n1": "idle*", "n2": "down"}).down == ("n1", "n2")
     assert not Report(token="", nodes={"n1": "idle"}).healthy
+    assert Report(token=None, nodes={"n1": "idle"}).healthy  # a cluster without slurmrestd needs none
     assert not Report(token="t", nodes={"n1": "idle"}, silent=("slurmrestd",)).healthy
     assert "t0ken" not in repr(Report(token="t0ken"))
 

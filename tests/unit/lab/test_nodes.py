@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from westward.errors import InputError
 from westward.lab import engine, nodes
 from westward.lab.access import find
 from westward.lab.engine import Seen
-from westward.lab.sites import job_environment, site_name
+from westward.lab.sites import doors, job_environment, site_name, url
+from westward.lab.sshkeys import KeyPair
 from westward.lab.state import ClusterSecrets, LabFolder
 from westward.lab.topology import load_topology
 
-KEYS = ClusterSecrets(b"the slurm key", b"the jwt key", "the-database-password")
+KEYS = ClusterSecrets(
+    b"the slurm key",
+    b"the jwt key",
+    "the-database-password",
+    KeyPair("the host key", "ssh-ed25519 HOST"),
+    KeyPair("the user key", "ssh-ed25519 USER"),
+)
+SECRETS = (b"the slurm key", b"the jwt key", b"the-database-password", b"the host key", b"the user key")
 TOPOLOGY = load_topology("east-west")
 PLAN = nodes.plan_nodes("mine", TOPOLOGY)
+VERSIONS = {node.name: node for node in nodes.plan_nodes("mine", load_topology("versions"))}
 
 
 def test_containers_are_named_by_lab_and_node_controllers_first() -> None:
@@ -47,18 +58,46 @@ def test_a_lab_has_a_plain_name(name: str, tmp_path, monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_are_readable_by_their_daemon_alone() -> None:
-    for node in PLAN:
+    for node in (*PLAN, *VERSIONS.values()):
         for file in nodes.files(node, KEYS, nodes.lab_user()):
-            secret = any(text in file.content for text in (b"the slurm key", b"the jwt key", b"the-database-password"))
+            secret = any(text in file.content for text in SECRETS)
             assert (file.mode == 0o600) == secret, file.path
             assert (file.uid != 0) == secret, file.path
 
 
-def test_jwt_key_and_database_password_stay_on_the_controller() -> None:
+def test_jwt_key_and_database_password_stay_on_the_controller_and_the_users_key_on_the_host() -> None:
     for node in PLAN:
         text = b"".join(file.content for file in nodes.files(node, KEYS, nodes.lab_user()))
-        assert (b"the jwt key" in text) == (node.role == nodes.CONTROLLER)
-        assert (b"the-database-password" in text) == (node.role == nodes.CONTROLLER)
+        for controllers_own in (b"the jwt key", b"the-database-password", b"the host key", b"ssh-ed25519 USER"):
+            assert (controllers_own in text) == (node.role == nodes.CONTROLLER)
+        assert b"the user key" not in text
+
+
+def test_slurm_22_05_is_given_a_munge_key_and_no_other() -> None:
+    for name, node in VERSIONS.items():
+        paths = {file.path for file in nodes.files(node, KEYS, nodes.lab_user())}
+        old = name.startswith("v2205")
+        assert ("/etc/munge/munge.key" in paths) == old
+        assert ("/etc/slurm/slurm.key" in paths) != old
+        assert ("/etc/slurm/jwt.key" in paths) == (name in ("v2411-ctl", "v2605-ctl"))
+
+
+def test_a_site_file_lists_the_doors_that_are_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WESTWARD_STATE_DIR", str(tmp_path))
+    plan, user = TOPOLOGY.cluster("west"), nodes.lab_user()
+    folder = LabFolder("mine")
+    cluster = folder.cluster("west")
+    rest = {"door": "rest", "url": "http://127.0.0.1:1", "user": "researcher"} | {
+        "token_file": str(cluster / "researcher.jwt")
+    }
+    shell = {"door": "shell", "host": "127.0.0.1", "port": 2, "user": "researcher"} | {
+        "identity_file": str(cluster / "researcher.ssh-key"),
+        "known_hosts": str(cluster / "known_hosts"),
+    }
+    assert doors(folder, plan, {6820: 1, 2222: 2}, user) == [rest, shell]
+    assert doors(folder, plan, {2222: 2}, user) == [shell]
+    assert doors(folder, plan, {}, user) == []
+    assert [url(door) for door in (rest, shell)] == ["http://127.0.0.1:1", "ssh://researcher@127.0.0.1:2"]
 
 
 def test_a_controller_may_not_make_device_files() -> None:
@@ -78,9 +117,9 @@ def test_the_benchmark_sources_come_before_the_packages() -> None:
 
 
 def test_the_spec_changes_with_image_and_topology_and_not_with_the_secrets() -> None:
-    first = nodes.spec_digest(TOPOLOGY, "image:1", {"/a": 0})
-    assert first == nodes.spec_digest(TOPOLOGY, "image:1", {"/a": 0})
-    assert first != nodes.spec_digest(TOPOLOGY, "image:2", {"/a": 0})
+    first = nodes.spec_digest(TOPOLOGY, ["image:1"], {"/a"})
+    assert first == nodes.spec_digest(TOPOLOGY, ["image:1"], {"/a"})
+    assert first != nodes.spec_digest(TOPOLOGY, ["image:2"], {"/a"})
 
 
 def _seen(lab: str, node: str, role: str, state: str = "running") -> Seen:
@@ -96,6 +135,7 @@ def two_labs(monkeypatch: pytest.MonkeyPatch) -> None:
         _seen("mine", "west-n1", nodes.COMPUTE),
         _seen("theirs", "west-n1", nodes.COMPUTE, "exited"),
         Seen("other", "west-n1", {}, "running", "image", {}),
+        Seen("service", "mine.postgres", {engine.LAB: "mine"}, "running", "image", {}),
     ]
     monkeypatch.setattr(engine, "survey", lambda client: found)
 
@@ -120,6 +160,7 @@ def test_a_cluster_stands_for_its_controller(where: str, lab: str | None, found:
     [
         ("west-n1", None, "several labs have 'west-n1': mine, theirs"),
         ("west-n9", None, "no lab has a cluster or node 'west-n9'"),
+        ("postgres", None, "no lab has a cluster or node 'postgres'"),
         ("west", "none", "no lab 'none' is up"),
     ],
 )

@@ -39,6 +39,23 @@ def test_every_topology_that_comes_with_westward_can_be_read(name: str) -> None:
     assert load_topology(name).clusters
 
 
+def test_versions_is_three_releases_with_the_same_partitions_accounts_and_qos() -> None:
+    clusters = load_topology("versions").clusters
+    assert [(cluster.name, cluster.release.slurm) for cluster in clusters] == [
+        ("v2205", "22.05"),
+        ("v2411", "24.11"),
+        ("v2605", "26.05"),
+    ]
+    for cluster in clusters[1:]:
+        assert (cluster.partitions, cluster.accounts, cluster.qos, cluster.slurm) == (
+            clusters[0].partitions,
+            clusters[0].accounts,
+            clusters[0].qos,
+            clusters[0].slurm,
+        )
+    assert [release.suite for release in load_topology("east-west").releases] == ["trixie"]
+
+
 def test_an_unknown_topology_names_the_known_ones() -> None:
     with pytest.raises(NotFound) as raised:
         load_topology("north-south")
@@ -70,6 +87,16 @@ def test_a_topology_is_a_name_and_no_path(name: str) -> None:
         (GOOD, "clusters: {", "is not YAML"),
         (GOOD, "", "a mapping was expected"),
         (GOOD, "clusters: {}", "at least one"),
+        (
+            "    cpus: 8",
+            "    cpus: 8\n    release: buster",
+            "clusters.east.release: 'buster' is not known; known: bookworm",
+        ),
+        ("    cpus: 8", "    cpus: 8\n    accounts: []", "clusters.east.accounts: a list of names"),
+        ("    cpus: 8", "    cpus: 8\n    accounts: [Me]", "clusters.east.accounts: a list of names"),
+        ("    cpus: 8", "    cpus: 8\n    cloud_nodes: 0", "clusters.east.cloud_nodes: 1 or more"),
+        ("    cpus: 8", "    cpus: 8\n    qos: {fast: {Priority: 1}}", "qos.fast.Priority: a text was expected"),
+        ("default: true", "default: true, cloud: true", "clusters.east.partitions.gpu.cloud: there are no cloud nodes"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_file_and_key(old: str, new: str, said: str) -> None:

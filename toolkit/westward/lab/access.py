@@ -63,7 +63,11 @@ def find(client: docker.DockerClient, where: str, lab: str | None) -> Seen:
         InputError: several have it, and `lab` does not say which.
         Unreachable: it is stopped.
     """
-    ours = [seen for seen in engine.survey(client) if seen.lab and (lab is None or seen.lab == lab)]
+    ours = [
+        seen
+        for seen in engine.survey(client)
+        if seen.lab and CLUSTER in seen.labels and (lab is None or seen.lab == lab)
+    ]
     matching = [seen for seen in ours if where in (seen.node, *_doors(seen))]
     if len(matching) > 1:  # a bare name means the lab whose sites have bare names
         matching = [seen for seen in matching if seen.lab == seen.labels.get(engine.TOPOLOGY)] or matching

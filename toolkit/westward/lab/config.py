@@ -12,6 +12,7 @@ from westward.lab.topology import ClusterPlan, LabPartition
 
 TEMPLATES = Path(__file__).parent.parent / "_data" / "slurm" / "conf"
 REST_PORT = 6820
+SSH_PORT = 2222  # an ordinary user may listen there
 
 Settings = Mapping[str, str | None]
 
@@ -55,33 +56,47 @@ def render(template: str, values: SlurmValues) -> str:
 
 def lab_values(plan: ClusterPlan, database_password: str) -> SlurmValues:
     """The values for one cluster of a lab."""
-    chips = plan.accelerators
+    chips, release = plan.accelerators, plan.release
     node = {
         "CPUs": str(plan.cpus),
         "RealMemory": str(plan.memory_mib),
         "Gres": f"gpu:{chips.type}:{chips.count}" if chips else None,
-        "State": "UNKNOWN",
     }
+    nodes = [Line(plan.compute_list, {**node, "State": "UNKNOWN"})]
+    if plan.cloud_nodes:
+        nodes.append(Line(plan.cloud_list, {**node, "State": "CLOUD"}))
+    dbd = _dbd(plan, database_password)
     return SlurmValues(
         cluster=plan.name,
         controllers=(plan.controller,),
-        settings={**_settings(plan), **plan.slurm},
-        nodes=(Line(_hostlist(plan), node),),
-        partitions=tuple(_partition(partition) for partition in plan.partitions),
+        settings={**_settings(plan), **release.settings, **plan.slurm},
+        nodes=tuple(nodes),
+        partitions=tuple(_partition(plan, partition) for partition in plan.partitions),
         gres=(Line("gpu", {"Type": chips.type, "File": _files(chips.count)}),) if chips else (),
         # cgroup v1 or v2, delegated or not: a lab has to start on all of them, and leaves nothing behind under /sys/fs/cgroup
-        cgroup={"CgroupPlugin": "disabled"},
-        dbd=_dbd(plan, database_password),
+        cgroup={"CgroupPlugin": "disabled", **release.cgroup},
+        dbd={**dbd, **{key: value for key, value in release.settings.items() if key in dbd}},
         header="Written by westward lab up; it is written again by the next one.",
     )
 
 
 def accounting(plan: ClusterPlan) -> tuple[str, ...]:
-    """What sacctmgr is told before slurmctld starts: cluster, account, user."""
+    """What sacctmgr is told before slurmctld starts: cluster, QOS, accounts, user."""
+    qos = f" qos={','.join(('normal', *plan.qos))}" if plan.qos else ""
     return (
         f"add cluster {plan.name}",
-        f"add account research cluster={plan.name} description=research organization=westward",
-        f"add user researcher account=research cluster={plan.name} defaultaccount=research",
+        *(
+            " ".join((f"add qos {name}", *(f"{key}={value}" for key, value in what.items())))
+            for name, what in plan.qos.items()
+        ),
+        *(
+            f"add account {account} cluster={plan.name} description={account} organization=westward"
+            for account in plan.accounts
+        ),
+        *(
+            f"add user researcher account={account} cluster={plan.name} defaultaccount={plan.accounts[0]}{qos}"
+            for account in plan.accounts
+        ),
     )
 
 
@@ -142,20 +157,18 @@ def _dbd(plan: ClusterPlan, database_password: str) -> dict[str, str | None]:
     }
 
 
-def _partition(partition: LabPartition) -> Line:
+def _partition(plan: ClusterPlan, partition: LabPartition) -> Line:
+    compute = plan.compute_list if plan.cloud_nodes else "ALL"
     return Line(
         partition.name,
         {
-            "Nodes": "ALL",
+            "Nodes": plan.cloud_list if partition.cloud else compute,
             "Default": "YES" if partition.default else None,
             "MaxTime": partition.max_time,
             "State": "UP",
+            **partition.slurm,
         },
     )
-
-
-def _hostlist(plan: ClusterPlan) -> str:
-    return plan.compute_nodes[0] if plan.nodes == 1 else f"{plan.name}-n[1-{plan.nodes}]"
 
 
 def _files(count: int) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import docker
 
 from westward.lab import engine
-from westward.lab.config import REST_PORT, accounting, lab_values, render
+from westward.lab.config import REST_PORT, SSH_PORT, accounting, lab_values, render
 from westward.lab.engine import FileInNode
+from westward.lab.sshkeys import KeyPair
 from westward.lab.state import ClusterSecrets
 from westward.lab.topology import ClusterPlan, Topology
 
@@ -21,6 +22,7 @@ COMPUTE = "compute"
 # fixed in containers/node/Dockerfile; 64030 is Debian's own number for slurm
 SLURM_UID = 64030
 MYSQL_UID = 64040
+MUNGE_UID = 64050
 
 # start.py is root and becomes somebody else for each daemon (SETUID, SETGID), stops them (KILL), and writes where they own the
 # directory (DAC_OVERRIDE, CHOWN, FOWNER); slurmd does the same for jobs. Only compute nodes make device files (MKNOD).
@@ -70,12 +72,12 @@ def plan_nodes(lab: str, topology: Topology) -> tuple[NodePlan, ...]:
     return (*controllers, *compute)
 
 
-def spec_digest(topology: Topology, image: str, mounts: Mapping[str, object]) -> str:
+def spec_digest(topology: Topology, images: Sequence[str], mounts: Collection[str]) -> str:
     """Twelve hex digits that differ where a lab made now would differ from one made before."""
     rendered = [
         files(NodePlan("", plan, plan.controller, CONTROLLER), _NO_SECRETS, lab_user()) for plan in topology.clusters
     ]
-    text = json.dumps([image, sorted(mounts), [[file.content.decode() for file in group] for group in rendered]])
+    text = json.dumps([list(images), sorted(mounts), [[file.content.decode() for file in group] for group in rendered]])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -88,11 +90,16 @@ def files(node: NodePlan, keys: ClusterSecrets, user: LabUser) -> tuple[FileInNo
     ]
     given += [
         FileInNode("/etc/westward/node.json", _node_json(node, user).encode()),
-        FileInNode("/etc/slurm/slurm.key", keys.slurm_key, 0o600, SLURM_UID, SLURM_UID),
+        FileInNode("/etc/munge/munge.key", keys.slurm_key, 0o600, MUNGE_UID, MUNGE_UID)
+        if node.cluster.release.munge
+        else FileInNode("/etc/slurm/slurm.key", keys.slurm_key, 0o600, SLURM_UID, SLURM_UID),
     ]
     if node.role == CONTROLLER:
+        if node.cluster.release.rest:
+            given += [FileInNode("/etc/slurm/jwt.key", keys.jwt_key, 0o600, SLURM_UID, SLURM_UID)]
         given += [
-            FileInNode("/etc/slurm/jwt.key", keys.jwt_key, 0o600, SLURM_UID, SLURM_UID),
+            FileInNode("/etc/westward/ssh-host-key", keys.host_key.private.encode(), 0o600, user.uid, user.gid),
+            FileInNode("/etc/westward/authorized_keys", f"{keys.user_key.public}\n".encode()),
             FileInNode(
                 "/etc/slurm/slurmdbd.conf", render("slurmdbd.conf", values).encode(), 0o600, SLURM_UID, SLURM_UID
             ),
@@ -135,12 +142,19 @@ def create(
             cap_add=list(COMPUTE_CAPABILITIES if node.role == COMPUTE else CAPABILITIES),
             security_opt=["no-new-privileges:true"],
             shm_size=SHM_SIZE,
-            ports={f"{REST_PORT}/tcp": ("127.0.0.1", 0)} if node.role == CONTROLLER else {},
+            ports={f"{port}/tcp": ("127.0.0.1", 0) for port in _published(node)},
         )
     return str(made.id)
 
 
-_NO_SECRETS = ClusterSecrets(b"", b"", "")
+_NO_SECRETS = ClusterSecrets(b"", b"", "", KeyPair("", ""), KeyPair("", ""))
+
+
+def _published(node: NodePlan) -> tuple[int, ...]:
+    """The ports of a node that this host can reach."""
+    if node.role != CONTROLLER:
+        return ()
+    return (SSH_PORT, REST_PORT) if node.cluster.release.rest else (SSH_PORT,)
 
 
 def _node_json(node: NodePlan, user: LabUser) -> str:
@@ -149,7 +163,9 @@ def _node_json(node: NodePlan, user: LabUser) -> str:
         {
             "role": node.role,
             "controller": plan.controller,
-            "nodes": plan.nodes,
+            "nodes": plan.compute_nodes,
+            "munge": plan.release.munge,
+            "rest": plan.release.rest,
             "devices": plan.devices,
             "user": asdict(user),
             "accounting": accounting(plan),
@@ -163,5 +179,8 @@ def _database_sql(keys: ClusterSecrets) -> str:
     return (
         f"CREATE USER IF NOT EXISTS slurm@localhost IDENTIFIED BY '{keys.database_password}';\n"
         f"ALTER USER slurm@localhost IDENTIFIED BY '{keys.database_password}';\n"
+        # made before slurmdbd looks for it: the client library of MariaDB 11.8.9 allows no columns in any answer ("maximum allowed
+        # number of columns (=0)") on a connection that was refused once and tried again, which is how slurmdbd makes a missing one
+        "CREATE DATABASE IF NOT EXISTS slurm_acct_db;\n"
         "GRANT ALL ON slurm_acct_db.* TO slurm@localhost;\n"
     )

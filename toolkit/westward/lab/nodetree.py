@@ -80,7 +80,7 @@ def _ensure_packages(say: Say) -> Path:
     target = cache_dir() / "node-packages" / hashlib.sha256(text.encode()).hexdigest()[:12]
     if not target.is_dir():
         say(f"downloading {', '.join(wanted)}")
-        _make(target, lambda draft: _pip(draft, wanted))
+        make_whole(target, lambda draft: _pip(draft, wanted))
     return target
 
 
@@ -99,8 +99,14 @@ def _ensure_bench() -> Path:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
 
-        _make(target, copy)
+        make_whole(target, copy)
     return target
+
+
+def toolkit_mount() -> dict[str, dict[str, str]]:
+    """What a container mounts to see this very Westward at `/opt/westward/toolkit`, in the Docker SDK's form."""
+    package = Path(__file__).parent.parent.resolve()
+    return {str(package): {"bind": f"{ON_NODE}/toolkit/{package.name}", "mode": "ro"}}
 
 
 def bench_source() -> Path:
@@ -137,7 +143,7 @@ def _pip(draft: Path, wanted: tuple[str, ...]) -> None:
         ) from error
 
 
-def _make(target: Path, fill: Callable[[Path], None]) -> None:
+def make_whole(target: Path, fill: Callable[[Path], None]) -> None:
     """Fill a directory beside `target`, then rename it: the tree is there whole or not at all, and anybody may read it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 # called with what is being done to one thing
 Say = Callable[[str], None]
-# called from several threads, with a subject (the lab, `image`, `packages`, a cluster) and what it is at
+# called from several threads, with a subject (the lab, `image 24.11`, `packages`, a cluster) and what it is at
 Progress = Callable[[str, str], None]
 
 

@@ -31,7 +31,7 @@ class Report:
         silent: daemons of the controller that do not listen.
         missing: directories that the nodes should see and do not.
         nodes: Slurm's state of every compute node.
-        token: a new JWT of the lab's user; empty where slurmctld gave none.
+        token: a new JWT of the lab's user; empty where slurmctld gave none, None where the cluster takes none.
         state: of the job that shows the cluster fit; BUSY where other people's jobs left no node for one.
         said: what that job's srun printed.
     """
@@ -39,7 +39,7 @@ class Report:
     silent: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     nodes: dict[str, str] = field(default_factory=dict)
-    token: str = field(default="", repr=False)
+    token: str | None = field(default="", repr=False)
     state: str = ""
     said: str = ""
 
@@ -50,7 +50,7 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        return bool(self.token) and not (self.silent or self.missing or self.down)
+        return self.token != "" and not (self.silent or self.missing or self.down)
 
 
 def check(client: docker.DockerClient, controller: str, directories: Sequence[str]) -> Report:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import yaml
 
 from westward.directories import private_dir, write_private
 from westward.errors import InputError
+from westward.lab.config import REST_PORT, SSH_PORT
 from westward.lab.nodes import LabUser
 from westward.lab.state import LabFolder
 from westward.lab.topology import ClusterPlan, Topology
 
+HOST = "127.0.0.1"
 FACTS = Path(__file__).parent.parent / "conf" / "site"
 
 
@@ -40,8 +42,44 @@ def job_environment(directories: Sequence[str], user: LabUser, commit: str | Non
     }
 
 
+def doors(folder: LabFolder, plan: ClusterPlan, ports: Mapping[int, int], user: LabUser) -> list[dict[str, Any]]:
+    """The ways into a cluster, as its site file lists them, in the order to try them.
+
+    Args:
+        ports: this host's port for each port of the controller that is published.
+    """
+    ways: list[dict[str, Any]] = []
+    if REST_PORT in ports:
+        token = str(folder.token(plan.name, user.name))
+        ways.append(
+            {"door": "rest", "url": f"http://{HOST}:{ports[REST_PORT]}", "user": user.name, "token_file": token}
+        )
+    if SSH_PORT in ports:
+        ways.append(
+            {
+                "door": "shell",
+                "host": HOST,
+                "port": ports[SSH_PORT],
+                "user": user.name,
+                "identity_file": str(folder.ssh_key(plan.name, user.name)),
+                "known_hosts": str(folder.known_hosts(plan.name)),
+            }
+        )
+    return ways
+
+
+def url(door: Mapping[str, Any]) -> str:
+    """Where a door is, in one word."""
+    return str(door["url"]) if door["door"] == "rest" else f"ssh://{door['user']}@{door['host']}:{door['port']}"
+
+
 def write_site(
-    folder: LabFolder, topology: Topology, plan: ClusterPlan, port: int, user: LabUser, environment: dict[str, str]
+    folder: LabFolder,
+    topology: Topology,
+    plan: ClusterPlan,
+    ways: Sequence[Mapping[str, Any]],
+    user: LabUser,
+    environment: Mapping[str, str],
 ) -> Path:
     """Write the cluster's site file, mode 600, whole or not at all; its path."""
     name = site_name(folder.lab, topology.name, plan.name)
@@ -50,20 +88,13 @@ def write_site(
         "name": name,
         "cluster": plan.name,
         "access": {
-            "doors": [
-                {
-                    "door": "rest",
-                    "url": f"http://127.0.0.1:{port}",
-                    "user": user.name,
-                    "token_file": str(folder.token(plan.name, user.name)),
-                }
-            ],
+            "doors": [dict(way) for way in ways],
             "files": {"/shared": str(folder.shared(plan.name))},
         },
         "root": user.home,
-        "account": "research",
-        "mpi": "pmix",
-        "environment": environment,
+        "account": plan.accounts[0],
+        "mpi": plan.release.mpi,
+        "environment": dict(environment),
     }
     path = private_dir(folder.sites) / f"{name}.yaml"
     write_private(

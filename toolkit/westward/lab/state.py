@@ -16,6 +16,7 @@ from pathlib import Path
 
 from westward.directories import private_dir, state_dir, write_private
 from westward.errors import InputError, StorageError
+from westward.lab.sshkeys import KeyPair, key_file
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 WAIT_S = 0.1
@@ -39,11 +40,19 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ClusterSecrets:
-    """What only the daemons of one cluster may know."""
+    """What only the daemons of one cluster may know, and the key with which its user comes in by ssh.
+
+    Attributes:
+        slurm_key: shared by all its daemons; what auth/slurm or munge signs with.
+        host_key: of its sshd.
+        user_key: its public half is what that sshd accepts; the private half never leaves this host.
+    """
 
     slurm_key: bytes = field(repr=False)
     jwt_key: bytes = field(repr=False)
     database_password: str = field(repr=False)
+    host_key: KeyPair = field(repr=False)
+    user_key: KeyPair = field(repr=False)
 
 
 class LabFolder:
@@ -75,6 +84,14 @@ class LabFolder:
     def token(self, cluster: str, user: str) -> Path:
         return self.root / cluster / f"{user}.jwt"
 
+    def ssh_key(self, cluster: str, user: str) -> Path:
+        """The private key of the cluster's user."""
+        return self.root / cluster / f"{user}.ssh-key"
+
+    def known_hosts(self, cluster: str) -> Path:
+        """The public key of the cluster's sshd, by the address at which this host reaches it."""
+        return self.root / cluster / "known_hosts"
+
     def read(self) -> Record | None:
         """The record, or None where there is none or where it cannot be read: the lab is then made anew."""
         try:
@@ -86,13 +103,15 @@ class LabFolder:
         private_dir(self.root)
         write_private(self.root / "lab.json", json.dumps(asdict(record), indent=1))
 
-    def secrets(self, cluster: str, anew: bool) -> ClusterSecrets:
+    def secrets(self, cluster: str, user: str, anew: bool) -> ClusterSecrets:
         """The cluster's secrets: random, in files of mode 600; `anew` replaces what is there."""
         folder = private_dir(self.cluster(cluster))
         return ClusterSecrets(
             slurm_key=_random_file(folder / "slurm.key", 1024, anew),
             jwt_key=_random_file(folder / "jwt.key", 64, anew),
             database_password=_random_file(folder / "database-password", 24, anew).hex(),
+            host_key=key_file(folder / "ssh-host-key", anew),
+            user_key=key_file(self.ssh_key(cluster, user), anew),
         )
 
     def make_shared(self, cluster: str, uid: int, gid: int, user: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ import docker
 
 from westward.errors import WestwardError
 from westward.lab import engine, readiness
-from westward.lab.config import REST_PORT
+from westward.lab.config import REST_PORT, SSH_PORT
 from westward.lab.engine import CLUSTER, OWNER, ROLE, TOPOLOGY, Seen
-from westward.lab.nodes import CONTROLLER
+from westward.lab.nodes import CONTROLLER, lab_user
+from westward.lab.sites import HOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class NodeStatus:
     Attributes:
         container: the engine's word for its state.
         slurm: Slurm's word for a compute node; for a controller `up`, or what does not answer there. None where it cannot be known.
-        url: slurmrestd of a controller, as the host reaches it.
+        url: slurmrestd of a controller, or its sshd where no slurmrestd is started, as the host reaches it.
     """
 
     lab: str
@@ -59,7 +60,6 @@ def _report(client: docker.DockerClient, controller: Seen) -> readiness.Report |
 
 
 def _node(seen: Seen, report: readiness.Report | None) -> NodeStatus:
-    port = seen.published.get(REST_PORT)
     return NodeStatus(
         lab=seen.lab,
         topology=seen.labels.get(TOPOLOGY, ""),
@@ -69,8 +69,14 @@ def _node(seen: Seen, report: readiness.Report | None) -> NodeStatus:
         owner=seen.labels.get(OWNER, ""),
         container=seen.state,
         slurm=_slurm_state(seen, report),
-        url=f"http://127.0.0.1:{port}" if port else None,
+        url=_url(seen.published),
     )
+
+
+def _url(ports: Mapping[int, int]) -> str | None:
+    if REST_PORT in ports:
+        return f"http://{HOST}:{ports[REST_PORT]}"
+    return f"ssh://{lab_user().name}@{HOST}:{ports[SSH_PORT]}" if SSH_PORT in ports else None
 
 
 def _slurm_state(seen: Seen, report: readiness.Report | None) -> str | None:

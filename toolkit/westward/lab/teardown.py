@@ -159,6 +159,7 @@ def _remove_files(client: docker.DockerClient, folder: LabFolder, containers: li
             containers[0].image,
             ["-mindepth", "1", "-delete"],
             entrypoint=["find", "/lab"],
+            user="root",
             volumes={str(folder.root): {"bind": "/lab", "mode": "rw"}},
             labels={LAB: folder.lab, OWNER: folder.owner, ROLE: "cleaner"},
             network_mode="none",

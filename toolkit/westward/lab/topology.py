@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from westward.errors import NotFound
+from westward.lab.release import DEFAULT, RELEASES, Release
 from westward.yamlfile import Reader, read_yaml
 
 FOLDER = Path(__file__).parent.parent / "conf" / "lab"
@@ -26,15 +27,19 @@ class Accelerators:
 
 @dataclass(frozen=True, slots=True)
 class LabPartition:
-    """A partition over all nodes of its cluster.
+    """A partition over all compute nodes of its cluster, or over its cloud nodes.
 
     Attributes:
         max_time: Slurm's MaxTime, as Slurm writes it.
+        cloud: it has the cloud nodes, not the others.
+        slurm: native keys of the partition's line to add, replace or (null) leave out.
     """
 
     name: str
     max_time: str
     default: bool = False
+    cloud: bool = False
+    slurm: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,12 @@ class ClusterPlan:
     Attributes:
         facts: the name of the file in `westward/conf/site/` that holds its power, prices and links.
         slurm: native slurm.conf keys to add, replace or (null) leave out.
+        release: the Debian release that its nodes are made of, and with it the version of Slurm.
+        cloud_nodes: nodes `<name>-c1`, ... that Slurm believes it could start, and that never come up.
+        benchmarks: its nodes see the benchmarks' packages, which are made for the default release's Python.
+        toolkit: its nodes see this very Westward, read-only, at `/opt/westward/toolkit`.
+        accounts: which accounts the lab's user may charge; the first is the default.
+        qos: QOS beside `normal`, each with what sacctmgr is told of it.
     """
 
     name: str
@@ -54,6 +65,12 @@ class ClusterPlan:
     partitions: tuple[LabPartition, ...]
     accelerators: Accelerators | None = None
     slurm: Mapping[str, str | None] = field(default_factory=dict)
+    release: Release = DEFAULT
+    cloud_nodes: int = 0
+    benchmarks: bool = True
+    toolkit: bool = False
+    accounts: tuple[str, ...] = ("research",)
+    qos: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def controller(self) -> str:
@@ -62,6 +79,16 @@ class ClusterPlan:
     @property
     def compute_nodes(self) -> tuple[str, ...]:
         return tuple(f"{self.name}-n{number}" for number in range(1, self.nodes + 1))
+
+    @property
+    def compute_list(self) -> str:
+        """The compute nodes as a host list, as Slurm writes it."""
+        return _host_list(f"{self.name}-n", self.nodes)
+
+    @property
+    def cloud_list(self) -> str:
+        """The cloud nodes as a host list; empty where there are none."""
+        return _host_list(f"{self.name}-c", self.cloud_nodes) if self.cloud_nodes else ""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -75,6 +102,11 @@ class Topology:
 
     name: str
     clusters: tuple[ClusterPlan, ...]
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """The releases of its clusters, each once."""
+        return tuple({cluster.release.suite: cluster.release for cluster in self.clusters}.values())
 
     def cluster(self, name: str) -> ClusterPlan:
         return next(cluster for cluster in self.clusters if cluster.name == name)
@@ -119,11 +151,20 @@ def _cluster(name: str, keys: Reader) -> ClusterPlan:
         memory_mib=keys.count("memory_mib"),
         accelerators=_accelerators(keys.section("accelerators")) if "accelerators" in keys.names() else None,
         partitions=tuple(_partition(partition, inner) for partition, inner in partitions.sections()),
-        slurm={key: _native(key, native) for key in native.names()},
+        slurm=_native(native),
+        release=_release(keys),
+        cloud_nodes=keys.count("cloud_nodes") if "cloud_nodes" in keys.names() else 0,
+        benchmarks=keys.take("benchmarks", bool, True),
+        toolkit=keys.take("toolkit", bool, False),
+        accounts=_accounts(keys),
+        qos={qos: _texts(inner) for qos, inner in keys.section("qos", {}).sections()},
     )
     keys.done()
     if sum(partition.default for partition in plan.partitions) != 1:
         raise keys.error("partitions", "exactly one is the default")
+    for partition in plan.partitions:
+        if partition.cloud and not plan.cloud_nodes:
+            raise keys.error(f"partitions.{partition.name}.cloud", "there are no cloud nodes")
     return plan
 
 
@@ -136,9 +177,33 @@ def _accelerators(keys: Reader) -> Accelerators:
 def _partition(name: str, keys: Reader) -> LabPartition:
     _check_name(name, keys)
     limit = keys.word("max_time", LIMIT, "D-HH:MM:SS, HH:MM:SS or UNLIMITED")
-    partition = LabPartition(name, limit, keys.take("default", bool, False))
+    partition = LabPartition(
+        name,
+        limit,
+        default=keys.take("default", bool, False),
+        cloud=keys.take("cloud", bool, False),
+        slurm=_native(keys.section("slurm", {})),
+    )
     keys.done()
     return partition
+
+
+def _release(keys: Reader) -> Release:
+    name = keys.take("release", str, DEFAULT.suite)
+    if name not in RELEASES:
+        raise keys.error("release", f"'{name}' is not known; known: {', '.join(RELEASES)}")
+    return RELEASES[name]
+
+
+def _accounts(keys: Reader) -> tuple[str, ...]:
+    names = keys.take("accounts", list, ["research"])
+    if not names or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        raise keys.error("accounts", f"a list of names was expected, not {names!r}")
+    return tuple(names)
+
+
+def _host_list(stem: str, count: int) -> str:
+    return f"{stem}1" if count == 1 else f"{stem}[1-{count}]"
 
 
 def _check_name(name: str, keys: Reader) -> None:
@@ -146,5 +211,10 @@ def _check_name(name: str, keys: Reader) -> None:
         raise keys.error("", "a name has lower-case letters, digits and '-', and begins with a letter")
 
 
-def _native(key: str, keys: Reader) -> str | None:
-    return None if keys.take(key, object, None) is None else keys.take(key, str)
+def _native(keys: Reader) -> dict[str, str | None]:
+    """Slurm's own keys: a text each, or nothing for a key to leave out."""
+    return {key: None if keys.take(key, object, None) is None else keys.take(key, str) for key in keys.names()}
+
+
+def _texts(keys: Reader) -> dict[str, str]:
+    return {key: keys.take(key, str) for key in keys.names()}
