@@ -16,7 +16,7 @@ from westward.errors import InputError
 from westward.federation.router import route
 from westward.model.decision import TERMS, Policy
 from westward.model.job import JobState, JobStatus, Submission
-from westward.store.ledger import Job, Ledger
+from westward.store.ledger import Intent, Job, Ledger
 from westward_bench.record import Column, Provenance, Record, Verification
 
 HOSTILE = "<script>alert('x')</script>\"><img src=http://evil/x onerror=y> $\\frac{$ ]]> --> &amp;"
@@ -94,9 +94,10 @@ def ended(name: str = "allreduce", **decision: Any) -> Job:
         environment={}, script="",
     )  # fmt: skip
     ledger = Ledger()
-    ledger.add("a" * 12, name, "allreduce", "west", submission, ["result.json"], told)
-    ledger.handle("a" * 12, 7)
-    ledger.seen("a" * 12, JobStatus(7, submission.name, JobState.COMPLETED))
+    ledger.add([Intent("a" * 12, name, "allreduce", "west", submission, ("result.json",), told)])
+    ledger.handles({"a" * 12: 7})
+    ledger.released(["a" * 12])
+    ledger.seen({"a" * 12: JobStatus(7, submission.name, JobState.COMPLETED)}, ended={"a" * 12})
     made = ledger.get("a" * 12)
     ledger.close()
     return made

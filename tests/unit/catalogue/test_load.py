@@ -13,6 +13,7 @@ import westward
 from westward.catalogue.load import load_accelerators, load_catalogue, load_site, load_sites
 from westward.directories import config_dir
 from westward.errors import InputError, NotFound
+from westward.model.site import RestDoor
 
 PACKAGE = Path(westward.__file__).parent
 SHIPPED = sorted((PACKAGE / "conf" / "site").glob("*.yaml"))
@@ -54,7 +55,7 @@ def test_a_shipped_site_loads_and_shows_the_origin_of_every_figure(file: Path, t
     whole = tmp_path / file.name
     whole.write_text(yaml.safe_dump({**content, **ACCESS}))
     site = load_site(whole)
-    assert site.power.pue.value >= 1
+    assert site.power.pue and site.power.pue.value >= 1
     assert len(figures(content)) >= 7
     for path, figure in figures(content):
         assert set(figure) == {"value", "source", "as_of", "estimated"}, path
@@ -81,7 +82,9 @@ def test_the_lab_s_description_loads() -> None:
     site = load_site(WEST)
     assert (site.name, site.region, site.mpi, site.root) == ("west", "ningxia", "pmix", "/shared/researcher")
     assert site.prices.accelerator_hour["h100"].value == 8.9
-    assert site.doors[0].user == "researcher"
+    assert site.doors == (
+        RestDoor("http://127.0.0.1:9", "researcher", Path("/nowhere/labs/east-west/west/researcher.jwt")),
+    )
     assert site.files == {"/shared": Path("/nowhere/labs/east-west/west/shared")}
 
 
@@ -110,8 +113,12 @@ def put(path: str, value: Any) -> Change:
 @pytest.mark.parametrize(
     ("change", "key", "problem"),
     [
-        (lose("region"), "region", "is missing"),
-        (lose("power.pue"), "power.pue", "is missing"),
+        (lose("root"), "root", "is missing"),
+        (lose("prices.currency"), "prices.currency", "is missing"),
+        (put("prices", "unknown"), "prices.currency", "in which currency is power.price_per_kwh"),
+        (put("prices", None), "prices", "expected"),
+        (put("power.pue", None), "power.pue", "expected"),
+        (put("power.pue", "unknwon"), "power.pue", "expected"),
         (lose("power.pue.source"), "power.pue.source", "is missing"),
         (lose("prices.cpu_hour.estimated"), "prices.cpu_hour.estimated", "is missing"),
         (lose("links.ningxia.rtt_ms.as_of"), "links.ningxia.rtt_ms.as_of", "is missing"),
@@ -193,6 +200,16 @@ def test_a_token_goes_over_no_network_in_the_clear(write: Callable[..., Path]) -
         load_site(write(change))
 
 
+def test_a_currency_is_that_of_the_sites_that_name_one(sites_dir: Path) -> None:
+    west = yaml.safe_load(WEST.read_text())
+    (sites_dir / "bare.yaml").write_text(
+        yaml.safe_dump({**west, "name": "bare", "prices": "unknown", "power": "unknown"})
+    )
+    assert load_catalogue().currency is None
+    (sites_dir / "west.yaml").write_text(yaml.safe_dump(west))
+    assert load_catalogue().currency == "CNY"
+
+
 def test_two_files_of_one_site_are_refused(write: Callable[..., Path]) -> None:
     one, two = write(name="one.yaml"), write(name="two.yaml")
     with pytest.raises(InputError) as caught:
@@ -205,6 +222,7 @@ def test_no_site_at_all_says_what_to_do() -> None:
     with pytest.raises(NotFound) as caught:
         load_sites([])
     assert "westward lab up" in caught.value.next_step
+    assert "westward site add" in caught.value.next_step
 
 
 @pytest.fixture

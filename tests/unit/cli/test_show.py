@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
-from westward.cli.show import decision_table, printable, reason, record_table, say_error
+from unit.federation.worlds import NOW, catalogue, cluster, full, job, site, snapshot
+from westward.cli.show import decision_facts, decision_table, printable, reason, record_table, say_error
 from westward.errors import InputError
 from westward.federation.router import route
 from westward.model.decision import TERMS, Decision, Policy, Rejection
+from westward.model.site import ClusterState, Power, Prices, Site
 
 MARKUP = "[bold red]x[/] [/nope] [link=http://evil]y"
 ESCAPES = "a\x1b[31mred\x1b]0;title\x07\x9b5m\r\nb\u202ec"
@@ -119,3 +120,50 @@ def test_an_error_shows_its_next_step_and_no_control_characters(capsys: pytest.C
     assert MARKUP in told
     assert "next:  do this" in told
     assert "\x1b" not in told
+
+
+class TestUnknown:
+    """A `?`, never a zero, and never a missing row."""
+
+    BARE = replace(site("mine"), prices=Prices(), power=Power())
+
+    def decided(self, *more: Site, state: ClusterState | None = None) -> Decision:
+        policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+        known = catalogue(self.BARE, *more)
+        clusters = {name: state or cluster() for name in known.sites}
+        return route(job(), policy, "ningxia", known, snapshot(clusters), NOW)
+
+    def test_the_only_cluster_is_chosen_and_its_cost_is_a_question_mark(self) -> None:
+        decision = replace(self.decided(), currency=None)
+        row = next(line for line in shown(decision_table(decision, "job")).splitlines() if line.startswith(" mine"))
+        assert row.split()[:4] == ["mine", "gpu", "h100", "now"]
+        assert row.count("?") == 3, (
+            "energy, CO2e and the total; a term that no offer knows is left out, the verdict names it"
+        )
+        assert "chosen (cost unknown: compute, energy, carbon)" in row
+        assert "None" not in shown(decision_table(decision, "job"))
+        assert reason(decision) == "the only site that fits"
+
+    def test_beside_a_site_whose_cost_is_known(self) -> None:
+        decision = self.decided(site("west", rent=8))
+        text = shown(decision_table(decision, "job"))
+        assert decision.chosen and decision.chosen.site == "west"
+        assert "cost unknown: compute, energy, carbon" in text
+        assert "westward site show" in text
+        assert reason(decision).endswith("mine unknown")
+
+    def test_where_no_cost_is_known_the_reason_says_so(self) -> None:
+        decision = self.decided(replace(self.BARE, name="other"))
+        assert "every cost is unknown" in reason(decision)
+        assert "lost by start or name" in shown(decision_table(decision, "job"))
+
+    def test_an_unknown_start(self) -> None:
+        decision = self.decided(state=cluster(full("n1")))
+        assert " ? " in shown(decision_table(decision, "job")).splitlines()[4]
+
+    def test_for_machines_it_is_null_and_named(self) -> None:
+        facts = decision_facts(self.decided())
+        assert facts["chosen"]["energy_kwh"] is None
+        assert facts["chosen"]["cost"]["total"] is None
+        assert facts["offers"][0]["cost"]["unknown"] == ("compute", "energy", "carbon")
+        assert facts["offers"][0]["cost"]["waiting"] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from unit.federation.worlds import GIB, cluster, full, node, wants
@@ -10,7 +12,7 @@ from westward.model.job import Resources
 from westward.model.site import ClusterState
 
 
-def the_start(resources: Resources, state: ClusterState) -> float:
+def the_start(resources: Resources, state: ClusterState) -> float | None:
     good, reasons = fits(resources, state)
     assert not reasons
     return good[0].start_in_s
@@ -40,6 +42,15 @@ class TestFits:
     def test_exactly_the_limits_are_within_them(self) -> None:
         state = cluster(node("n1"), node("n2"), max_walltime_s=3600, max_nodes=2)
         assert the_start(wants(nodes=2, cpus_per_task=64, mem_bytes=256 * GIB), state) == 0
+
+    def test_the_default_partition_comes_first(self) -> None:
+        state = cluster(node(partitions=("debug", "batch", "gpu")))
+        gpu = state.partitions[0]
+        state = replace(
+            state, partitions=(replace(gpu, name="debug", default=False), gpu, replace(gpu, name="batch", default=True))
+        )
+        good, _ = fits(wants(), state)
+        assert [fit.partition for fit in good] == ["batch", "debug", "gpu"]
 
     def test_beside_another_job_where_there_is_room(self) -> None:
         busy = node(states=("MIXED",), cpus_used=32, mem_used_bytes=128 * GIB, accelerators_used={"h100": 2})
@@ -127,8 +138,14 @@ class TestStart:
     def test_an_end_that_is_over_is_now(self) -> None:
         assert the_start(wants(), cluster(full("n1"), ends={"n1": -30})) == 0
 
-    def test_never_where_no_end_is_known(self) -> None:
-        assert the_start(wants(), cluster(full("n1"))) == float("inf")
+    def test_unknown_where_no_end_is_known(self) -> None:
+        """PrivateData hides the jobs of others: that is no reason to refuse a job that would only have to wait."""
+        assert the_start(wants(), cluster(full("n1"))) is None
+
+    def test_unknown_where_too_few_ends_are_known(self) -> None:
+        state = cluster(full("n1"), full("n2"), ends={"n1": 300})
+        assert the_start(wants(nodes=1), state) == 300
+        assert the_start(wants(nodes=2), state) is None
 
     def test_full_memory_is_not_free(self) -> None:
         busy = node("n1", states=("MIXED",), mem_used_bytes=200 * GIB)

@@ -15,7 +15,7 @@ from westward.federation.router import chosen_offer, route
 from westward.jobs.template import compose_job
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec
-from westward.model.site import Catalogue, ClusterState
+from westward.model.site import Catalogue, ClusterState, Power, Prices, Site
 
 PLAIN = Policy("plain", dict.fromkeys(TERMS, 1.0), carbon_price_per_kg=0.1, waiting_price_per_h=20.0)
 REGION = "yangtze-river-delta"
@@ -168,13 +168,13 @@ class TestRejections:
         assert chosen_offer(decision).site == "east"
 
     def test_where_no_site_fits_every_reason_is_said(self) -> None:
-        clusters = {"a": cluster(up=False), "b": cluster(max_walltime_s=60), "c": cluster(full("n1"))}
+        clusters = {"a": cluster(up=False), "b": cluster(max_walltime_s=60), "c": cluster(max_nodes=0)}
         known = catalogue(*(site(name) for name in "abcd"))
         decision = decide(known=known, clusters=clusters, silent={"d": "no answer"})
         with pytest.raises(NoSiteFits) as caught:
             chosen_offer(decision)
         assert caught.value.exit_code == 3
-        for words in ("a: gpu: is not up", "b: gpu: time limit", "c: its nodes are taken", "d: no answer"):
+        for words in ("a: gpu: is not up", "b: gpu: time limit", "c: gpu: allows 0 nodes", "d: no answer"):
             assert words in str(caught.value)
 
     def test_where_all_are_silent_they_are_unreachable(self) -> None:
@@ -188,10 +188,100 @@ class TestRejections:
         (rejection,) = decide(known=catalogue(site("west")), clusters={"west": state}).rejections
         assert rejection.reason == "gpu: is not up; long: is not up"
 
-    def test_a_chip_without_a_price_is_not_guessed(self) -> None:
-        (rejection,) = decide(job("any:4"), catalogue(site("west", chip="a100"))).rejections
-        assert "no price" in rejection.reason
-        assert "h100" in rejection.reason
-
     def test_a_job_on_cpus_needs_no_price_of_a_chip(self) -> None:
         assert chosen_offer(decide(job(None), catalogue(site("west", chip="a100")))).chip is None
+
+
+def bare(name: str) -> Site:
+    """A site as `westward site add` leaves it: nothing is known of its costs."""
+    return replace(site(name), prices=Prices(), power=Power())
+
+
+class TestUnknown:
+    """What nobody knows is never taken for zero, and never a reason to refuse a researcher's only cluster."""
+
+    def test_the_only_cluster_is_chosen_though_nothing_is_known_of_its_costs(self) -> None:
+        decision = decide(known=replace(catalogue(bare("mine")), currency=None))
+        chosen = chosen_offer(decision)
+        assert (chosen.site, chosen.start_in_s, chosen.chip) == ("mine", 0.0, "h100")
+        assert (chosen.energy_kwh, chosen.carbon_kg, chosen.cost.total) == (None, None, None)
+        assert chosen.cost.unknown == ("compute", "energy", "carbon")
+        assert decision.currency is None
+
+    def test_an_unknown_cost_comes_after_every_known_one(self) -> None:
+        decision = decide(known=catalogue(bare("a"), site("dear", rent=1000), site("cheap", rent=1)))
+        assert [offer.site for offer in decision.offers] == ["cheap", "dear", "a"]
+
+    def test_among_unknown_costs_the_earliest_start_then_the_name(self) -> None:
+        clusters = {"a": cluster(full("n1"), ends={"n1": 60}), "b": cluster(full("n1")), "c": cluster(), "d": cluster()}
+        decision = decide(known=catalogue(*map(bare, "abcd")), clusters=clusters)
+        assert [(offer.site, offer.start_in_s) for offer in decision.offers] == [
+            ("c", 0.0),
+            ("d", 0.0),
+            ("a", 60.0),
+            ("b", None),
+        ]
+
+    @pytest.mark.parametrize(("policy", "known"), [("cheapest", False), ("greenest", True), ("soonest", False)])
+    def test_what_has_no_weight_need_not_be_known(self, policy: str, known: bool) -> None:
+        """Without a price the greenest site can still be told; without a carbon figure it cannot."""
+        unpriced = replace(site("west"), prices=Prices(), power=replace(site("west").power, price_per_kwh=None))
+        total = chosen_offer(decide(known=catalogue(unpriced), policy=shipped(policy))).cost.total
+        assert (total is not None) is known
+
+    def test_a_chip_without_a_price_makes_the_rent_unknown_and_nothing_else(self) -> None:
+        chosen = chosen_offer(decide(job("any:4"), catalogue(site("west", chip="a100"))))
+        assert chosen.cost.unknown == ("compute",)
+        assert chosen.energy_kwh == pytest.approx(3.372)
+
+    def test_a_chip_that_is_not_in_the_catalogue_has_an_unknown_power(self) -> None:
+        state = cluster(node(accelerators={"b9000": 4}))
+        chosen = chosen_offer(decide(job("any:4"), catalogue(site("west", chip="b9000")), {"west": state}))
+        assert (chosen.chip, chosen.energy_kwh, chosen.carbon_kg) == ("b9000", None, None)
+        assert chosen.cost.unknown == ("energy", "carbon")
+
+    def test_nodes_that_are_taken_until_nobody_knows_when_are_waited_for(self) -> None:
+        taken = {"a": cluster(full("n1")), "b": cluster(full("n1"), ends={"n1": 100 * 3600})}
+        no_wait = replace(PLAIN, waiting_price_per_h=0.0)
+        decision = decide(known=catalogue(site("a"), site("b")), clusters=taken, policy=no_wait)
+        assert [offer.site for offer in decision.offers] == ["b", "a"]
+        assert decision.offers[1].cost.total == decision.offers[0].cost.total, "waiting has no price: it costs nothing"
+
+    def test_where_waiting_has_a_price_an_unknown_start_has_an_unknown_cost(self) -> None:
+        chosen = chosen_offer(decide(known=catalogue(site("a")), clusters={"a": cluster(full("n1"))}))
+        assert chosen.start_in_s is None
+        assert chosen.cost.unknown == ("waiting",)
+
+    def test_of_equal_partitions_the_default_one(self) -> None:
+        state = cluster(node(partitions=("debug", "gpu")))
+        state = replace(
+            state,
+            partitions=(
+                replace(state.partitions[0], name="debug", default=False),
+                replace(state.partitions[0], default=True),
+            ),
+        )
+        for known in (site("west"), bare("west")):
+            assert chosen_offer(decide(known=catalogue(known), clusters={"west": state})).partition == "gpu"
+
+    @settings(deadline=None, max_examples=60)
+    @given(
+        order=some.permutations(["a", "b", "c", "d", "e"]),
+        known=some.lists(some.booleans(), min_size=5, max_size=5),
+        starts=some.lists(some.sampled_from([0.0, 60.0, None]), min_size=5, max_size=5),
+    )
+    def test_the_choice_is_the_same_in_any_order(
+        self, order: list[str], known: list[bool], starts: list[float | None]
+    ) -> None:
+        sites = {name: site(name) if is_known else bare(name) for name, is_known in zip("abcde", known, strict=True)}
+
+        def state(start: float | None) -> ClusterState:
+            return cluster() if start == 0 else cluster(full("n1"), ends={} if start is None else {"n1": start})
+
+        clusters = {name: state(start) for name, start in zip("abcde", starts, strict=True)}
+        decision = decide(known=catalogue(*(sites[name] for name in order)), clusters=clusters)
+        assert decision == decide(known=catalogue(*sites.values()), clusters=clusters)
+        totals = [offer.cost.total for offer in decision.offers]
+        firm = [total for total in totals if total is not None]
+        assert firm == sorted(firm)
+        assert totals[: len(firm)] == firm, "no known cost after an unknown one"

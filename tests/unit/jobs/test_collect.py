@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from unit.federation.worlds import site as a_site
+from westward.errors import InputError
 from westward.jobs import collect as module
 from westward.jobs.collect import collect, open_log, results_dir
 from westward.model.job import JobState, JobStatus, Submission
 from westward.model.site import Site
-from westward.store.ledger import Job, Ledger
+from westward.store.ledger import Intent, Job, Ledger
 
 Ended = Callable[..., Job]
 
@@ -45,17 +46,23 @@ def directory(tmp_path: Path, site: Site) -> Path:
 def ended(tmp_path: Path) -> Iterator[Ended]:
     ledger = Ledger()
 
-    def ended(state: JobState = JobState.COMPLETED, outputs: tuple[str, ...] = ("result.json",), **more: Any) -> Job:
+    def ended(
+        state: JobState = JobState.COMPLETED,
+        outputs: tuple[str, ...] = ("result.json",),
+        array: str | None = None,
+        stdout: str = "/shared/me/job~aaaaaaaaaaaa.out",
+        **more: Any,
+    ) -> Job:
         key = "a" * 12
         submission = Submission(
             name=f"job~{key}", partition="gpu", account=None, qos=None, nodes=1, ntasks=1, ntasks_per_node=1,
             cpus_per_task=1, mem_per_node_mib=None, gres=None, walltime_s=60, root="/shared/me",
-            directory=f"/shared/me/job~{key}", stdout=f"/shared/me/job~{key}.out", environment={}, script="",
+            directory=f"/shared/me/job~{key}", stdout=stdout, environment={}, script="",
         )  # fmt: skip
-        ledger.add(key, "job", "gemm", "west", submission, outputs, {})
-        ledger.handle(key, 7)
-        ledger.released(key)
-        ledger.seen(key, JobStatus(7, submission.name, state, **more))
+        ledger.add([Intent(key, "job", "gemm", "west", replace(submission, array=array), outputs, {})])
+        ledger.handles({key: 7})
+        ledger.released([key])
+        ledger.seen({key: JobStatus(7, submission.name, state, **more)}, ended={key} if state.final else ())
         return ledger.get(key)
 
     yield ended
@@ -190,8 +197,46 @@ def test_a_file_that_the_network_shows_a_moment_later_is_waited_for(
 
 def test_the_log_is_read_where_the_job_wrote_it(ended: Ended, site: Site, directory: Path) -> None:
     job = ended()
-    with pytest.raises(FileNotFoundError):
-        open_log(job, site)
+    with pytest.raises(FileNotFoundError), open_log(job, site):
+        pass
     directory.with_name(f"{directory.name}.out").write_bytes(b"hello\n\xff")
     with open_log(job, site) as log:
         assert log.read() == b"hello\n\xff"
+
+
+class TestArray:
+    """Each task has a directory and a log of its own."""
+
+    def test_every_task_must_leave_its_outputs(self, ended: Ended, site: Site, directory: Path) -> None:
+        job = ended(array="0,2-3%1")
+        for task in (0, 2):
+            (directory / str(task)).mkdir()
+            write(directory / str(task), {"status": "ok", "task": task})
+        result = collect(job, site)
+        assert not result.ok
+        assert "left no 3/result.json" in result.problem
+        (directory / "3").mkdir()
+        write(directory / "3", {"status": "ok", "task": 3})
+        result = collect(job, site)
+        assert result.ok
+        assert {name: json.loads(file.read_text())["task"] for name, file in result.files.items()} == {
+            "0/result.json": 0, "2/result.json": 2, "3/result.json": 3,
+        }  # fmt: skip
+
+    def test_the_log_of_one_task(self, ended: Ended, site: Site, directory: Path) -> None:
+        job = ended(array="0-3", stdout="/shared/me/job~aaaaaaaaaaaa.%a.out")
+        directory.with_name(f"{directory.name}.2.out").write_bytes(b"two")
+        with open_log(job, site, task=2) as log:
+            assert log.read() == b"two"
+
+    def test_which_task_must_be_said_of_an_array_and_only_of_one(
+        self, ended: Ended, site: Site, directory: Path
+    ) -> None:
+        with pytest.raises(InputError, match="is an array") as caught, open_log(ended(array="0-3"), site):
+            pass
+        assert "--task 0" in caught.value.next_step
+
+
+def test_a_job_that_is_no_array_has_no_tasks(ended: Ended, site: Site, directory: Path) -> None:
+    with pytest.raises(InputError, match="is no array"), open_log(ended(), site, task=0):
+        pass

@@ -2,171 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
+from unit.federation.worlds import job
+from unit.jobs.world import (
+    DOUBT,
+    KNOWN,
+    SILENT,
+    STEPS,
+    Killed,
+    World,
+    decision,
+    fails,
+    killed_at,
+    submit,
+)
 from westward.errors import NotFound, SiteRefused, StorageError, Unreachable, WestwardError
-from westward.federation.router import route
 from westward.jobs import lifecycle
 from westward.jobs.lifecycle import Jobs
-from westward.model.decision import TERMS, Decision, Policy
-from westward.model.job import JobState, JobStatus, Submission
+from westward.model.job import JobState, JobStatus
 from westward.model.site import Site
-from westward.slurm.client import InDoubt, Poll
+from westward.slurm.client import InDoubt
 from westward.store.ledger import Job, Ledger, Phase
-
-KNOWN = catalogue(site("west"))
-STEPS = ["intent", "attempt", "sent", "held", "released"]
-
-
-class Killed(BaseException):
-    """The process is gone: nothing after this line runs in it."""
-
-
-@dataclass
-class Cluster:
-    """One Slurm cluster as slurmctld and slurmdbd together remember it.
-
-    Attributes:
-        started: the ids of jobs that were let go, in that order. Exactly once means exactly one of ours.
-        before, after: what happens at the client before a request arrives, and after it was carried out, by request.
-        late: submissions that are still on their way.
-    """
-
-    jobs: dict[int, JobStatus] = field(default_factory=dict)
-    started: list[int] = field(default_factory=list)
-    before: dict[str, Callable[[], None]] = field(default_factory=dict)
-    after: dict[str, Callable[[], None]] = field(default_factory=dict)
-    late: list[Submission] = field(default_factory=list)
-    next_id: int = 1
-
-    def accept(self, submission: Submission) -> int:
-        job_id, self.next_id = self.next_id, self.next_id + 1
-        self.jobs[job_id] = JobStatus(job_id, submission.name, JobState.PENDING, "JobHeldUser", held=True)
-        return job_id
-
-    def deliver(self) -> None:
-        """What was on its way arrives."""
-        while self.late:
-            self.accept(self.late.pop())
-
-    def set(self, job_id: int, state: JobState, **more: object) -> None:
-        self.jobs[job_id] = replace(self.jobs[job_id], state=state, reason="", held=False, **more)  # type: ignore[arg-type]
-
-    def alive(self) -> list[int]:
-        return [job_id for job_id, job in self.jobs.items() if not job.state.final]
-
-
-class Client:
-    """`SlurmClient` to that cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-
-    def _arriving(self, request: str) -> None:
-        self.cluster.before.get("any", lambda: None)()
-        self.cluster.before.get(request, lambda: None)()
-
-    def _done(self, request: str) -> None:
-        self.cluster.after.get(request, lambda: None)()
-
-    def submit_held(self, submission: Submission) -> int:
-        try:
-            self._arriving("submit")
-        except InDoubt:
-            self.cluster.late.append(submission)
-            raise
-        job_id = self.cluster.accept(submission)
-        self._done("submit")
-        return job_id
-
-    def release(self, job_id: int) -> None:
-        self._arriving("release")
-        if self.cluster.jobs[job_id].held:
-            self.cluster.set(job_id, JobState.PENDING)
-            self.cluster.started.append(job_id)
-        self._done("release")
-
-    def cancel(self, job_id: int) -> None:
-        self._arriving("cancel")
-        if job_id in self.cluster.alive():
-            self.cluster.set(job_id, JobState.CANCELLED)
-        self._done("cancel")
-
-    def find(self, name: str) -> list[JobStatus]:
-        self._arriving("find")
-        return [status for _, status in sorted(self.cluster.jobs.items()) if status.name == name]
-
-    def poll(self, known: Mapping[int, JobState]) -> Poll:
-        self._arriving("poll")
-        here = {job_id: self.cluster.jobs[job_id] for job_id in known if job_id in self.cluster.jobs}
-        changed = {job_id: status for job_id, status in here.items() if status.state is not known[job_id]}
-        return Poll(changed, frozenset(known) - here.keys())
-
-    def close(self) -> None:
-        pass
-
-
-def fails(error: BaseException, times: int = 99) -> Callable[[], None]:
-    left = iter([error] * times)
-
-    def fail() -> None:
-        for each in left:
-            raise each
-
-    return fail
-
-
-SILENT = Unreachable("site 'west': nobody answers")
-DOUBT = InDoubt("site 'west': no answer")
-
-
-@dataclass
-class World:
-    """One user with one ledger, and one cluster."""
-
-    cluster: Cluster
-    ledger: Ledger
-
-    def jobs(self, on_step: Callable[[str, Job], None] = lambda step, job: None, ledger: Ledger | None = None) -> Jobs:
-        """As one command of the user has them."""
-        return Jobs(ledger or self.ledger, KNOWN.sites, lambda site: Client(self.cluster), on_step)  # type: ignore[arg-type, return-value]
-
-    def only(self) -> Job:
-        (job,) = self.ledger.jobs()
-        return job
-
-    def settle(self) -> list[tuple[Job, WestwardError]]:
-        return self.jobs().settle()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-    yield World(Cluster(), ledger)
-    ledger.close()
-
-
-def decision() -> Decision:
-    policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
-    return route(job(), policy, "ningxia", KNOWN, snapshot({"west": cluster()}), NOW)
-
-
-def submit(world: World) -> Job:
-    return world.jobs().submit(job(), decision())
-
-
-def killed_at(step: str) -> Callable[[str, Job], None]:
-    def on_step(reached: str, _job: Job) -> None:
-        if reached == step:
-            raise Killed
-
-    return on_step
 
 
 class TestSubmit:
@@ -211,11 +72,11 @@ class TestSubmit:
     def test_an_error_before_anything_was_sent_leaves_nothing(self, world: World, error: WestwardError) -> None:
         """The user saw that it failed, mends it and submits again: the first one must not start as well."""
 
-        def connect(_: Site) -> Client:
+        def connect(_: Site) -> Any:
             raise error
 
         with pytest.raises(type(error)):
-            Jobs(world.ledger, KNOWN.sites, connect).submit(job(), decision())  # type: ignore[arg-type]
+            Jobs(world.ledger, KNOWN.sites, connect).submit(job(), decision())
         world.settle()
         assert world.cluster.jobs == {}
 
@@ -241,6 +102,7 @@ class TestSubmit:
         )
 
 
+@pytest.mark.usefixtures("no_wait")
 class TestDoubt:
     def test_it_stays_in_the_ledger_and_is_found_by_its_key(self, world: World) -> None:
         world.cluster.after["submit"] = fails(DOUBT, times=1)
@@ -313,6 +175,7 @@ class TestDoubt:
         assert len(world.cluster.started) == 1
 
 
+@pytest.mark.usefixtures("no_wait")
 class TestKilled:
     @pytest.mark.parametrize("step", STEPS)
     def test_after_any_step_the_next_command_finishes_it(self, world: World, step: str) -> None:
@@ -350,24 +213,25 @@ class TestKilled:
         assert world.cluster.alive() == [world.only().job_id]
 
 
-class Between(Ledger):
+def before_the_claim(ledger: Ledger, meanwhile: Callable[[], None]) -> Ledger:
     """A ledger in which something happens between looking at a job and claiming it."""
+    claim, left = ledger.claim, [meanwhile]
 
-    meanwhile: Callable[[], None] = staticmethod(lambda: None)
+    def claim_later(keys: Sequence[str]) -> Any:
+        while left:
+            left.pop()()
+        return claim(keys)
 
-    def claim(self, key: str):  # type: ignore[no-untyped-def]
-        meanwhile, self.meanwhile = self.meanwhile, lambda: None
-        meanwhile()
-        return super().claim(key)
+    ledger.claim = claim_later  # type: ignore[method-assign]
+    return ledger
 
 
 class TestTwoProcesses:
-    def test_one_that_finishes_while_another_looks_is_not_submitted_again(self, world: World, tmp_path: Path) -> None:
+    def test_one_that_finishes_while_another_looks_is_not_submitted_again(self, world: World) -> None:
         """`westward jobs` lists an unfinished submission; before it claims it, the submitter is through."""
         with pytest.raises(Killed):
             world.jobs(killed_at("held")).submit(job(), decision())
-        looker = Between(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
-        looker.meanwhile = lambda: assert_nothing(world.settle())
+        looker = before_the_claim(world.again(), lambda: assert_nothing(world.settle()))
         world.jobs(ledger=looker).settle()
         assert world.cluster.started == [1]
         assert len(world.cluster.jobs) == 1
@@ -465,77 +329,6 @@ class TestCancel:
             world.jobs().cancel(made)
         world.cluster.before.clear()
         assert world.jobs().cancel(made).state is JobState.CANCELLED
-
-
-class TestRefresh:
-    def test_it_follows_the_cluster_to_the_end(self, world: World) -> None:
-        made = submit(world)
-        started = datetime(2026, 1, 1, tzinfo=UTC)
-        world.cluster.set(1, JobState.RUNNING, started_at=started)
-        (running,) = world.jobs().refresh([made])
-        assert (running.state, running.started_at, running.phase) == (JobState.RUNNING, started, Phase.RELEASED)
-        world.cluster.set(1, JobState.FAILED, exit_code=3)
-        (ended,) = world.jobs().refresh([running])
-        assert (ended.state, ended.exit_code, ended.phase) == (JobState.FAILED, 3, Phase.ENDED)
-
-    def test_one_question_per_site_whatever_the_number_of_jobs(self, world: World) -> None:
-        made = [submit(world) for _ in range(5)]
-        asked: list[str] = []
-        world.cluster.before["any"] = lambda: asked.append("poll")
-        world.jobs().refresh(made)
-        assert len(asked) == 1
-
-    def test_a_silent_site_leaves_it_unknown_and_then_back_in_its_state(self, world: World) -> None:
-        made = submit(world)
-        world.cluster.set(1, JobState.RUNNING)
-        (running,) = world.jobs().refresh([made])
-        world.cluster.before["any"] = fails(SILENT)
-        (unknown,) = world.jobs().refresh([running])
-        assert (unknown.state, unknown.reason) == (JobState.UNKNOWN, str(SILENT))
-        assert unknown.seen_at == running.seen_at
-        assert unknown.phase is Phase.RELEASED
-        world.cluster.before.clear()
-        (back,) = world.jobs().refresh([unknown])
-        assert (back.state, back.reason) == (JobState.RUNNING, "")
-
-    def test_it_is_lost_only_after_the_grace_period(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        made = submit(world)
-        del world.cluster.jobs[1]
-        (missing,) = world.jobs().refresh([made])
-        assert (missing.state, missing.phase) == (JobState.UNKNOWN, Phase.RELEASED)
-        assert "neither queue nor accounting" in missing.reason
-        monkeypatch.setattr(lifecycle, "LOST_AFTER", timedelta(0))
-        (lost,) = world.jobs().refresh([missing])
-        assert (lost.state, lost.phase) == (JobState.LOST, Phase.ENDED)
-
-    def test_an_id_that_now_belongs_to_another_job_is_not_ours(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        made = submit(world)
-        world.cluster.jobs[1] = JobStatus(1, "somebody-elses", JobState.COMPLETED)
-        (other,) = world.jobs().refresh([made])
-        assert other.state is JobState.UNKNOWN
-        assert "belongs to another job" in other.reason
-        monkeypatch.setattr(lifecycle, "LOST_AFTER", timedelta(0))
-        assert world.jobs().refresh([other])[0].state is JobState.LOST
-
-    def test_of_two_jobs_with_one_id_the_cluster_knows_the_newer(self, world: World) -> None:
-        """A lab that was made anew counts its jobs from one again; the older job of that id is no longer anywhere."""
-        old = submit(world)
-        world.cluster.jobs.clear()
-        world.cluster.next_id = 1
-        new = submit(world)
-        world.cluster.set(1, JobState.COMPLETED)
-        for order in ([old, new], [new, old]):
-            found = {job.key: job for job in world.jobs().refresh([world.ledger.get(job.key) for job in order])}
-            assert found[new.key].state is JobState.COMPLETED
-            assert found[old.key].state in (JobState.UNKNOWN, JobState.LOST)
-
-    def test_a_site_that_is_no_longer_described_is_told(self, world: World) -> None:
-        made = submit(world)
-        (job,) = Jobs(world.ledger, {}, lambda site: Client(world.cluster)).refresh([made])  # type: ignore[arg-type, return-value]
-        assert job.state is JobState.UNKNOWN
-        assert "no longer described" in job.reason
 
 
 class TestSetUpAnew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from westward.catalogue.load import load_site
 from westward.errors import InputError, NotFound
 from westward.jobs.template import CONF, compose_job, templates
 from westward.model.decision import TERMS, Cost, Offer
-from westward.model.job import AcceleratorRequest, Launcher, slurm_name
+from westward.model.job import AcceleratorRequest, After, Array, Dependency, Launcher, slurm_name
 from westward.slurm.script import render
 
 SHIPPED = sorted(file.stem for file in (CONF / "job").glob("*.yaml"))
@@ -31,11 +32,12 @@ def test_every_template_is_listed_with_its_own_parameters() -> None:
 def test_a_shipped_template_composes_and_renders_as_it_is(name: str) -> None:
     composed = compose_job(name, [])
     assert composed.spec.template == name
-    assert composed.spec.outputs == ("result.json",)
+    benchmark = name != "command"
+    assert composed.spec.outputs == (("result.json",) if benchmark else ())
     offer = Offer("west", "gpu", "h100", 0.0, 1.0, 1.0, None, Cost())
     submission = render(composed.spec, offer, load_site(WEST), "k" * 12)
     assert f"#SBATCH --job-name={name}~kkkkkkkkkkkk" in submission.script
-    assert "westward_bench" in submission.script
+    assert ("westward_bench" in submission.script) is benchmark
     assert "${" not in submission.script.splitlines()[-1], "every parameter is filled in"
 
 
@@ -220,3 +222,78 @@ class TestPolicy:
 
     def test_the_user_s_region_can_be_changed(self) -> None:
         assert compose_job("gemm", ["region=ningxia"]).region == "ningxia"
+
+
+class TestArraysAndTheLike:
+    """Keys that every template takes, though none mentions them."""
+
+    @pytest.mark.parametrize(
+        ("override", "field", "value"),
+        [
+            ("array=0-9%2", "array", Array("0-9", 2)),
+            ('array="1,3,7"', "array", Array("1,3,7")),
+            ("array=5", "array", Array("5")),
+            ("array=null", "array", None),
+            ("begin=2026-02-01T08:00Z", "begin_at", datetime(2026, 2, 1, 8, tzinfo=UTC)),
+            ("begin=null", "begin_at", None),
+            ("depends_on=[afterok:aaaaaaaaaaaa]", "depends_on", (Dependency(After.OK, "a" * 12),)),
+            ("depends_on=[aaaaaaaaaaaa,afterany:bbbbbbbbbbbb]", "depends_on", (Dependency(After.OK, "a" * 12), Dependency(After.ANY, "b" * 12))),
+            ("requeue=true", "requeue", True),
+            ("idempotent=true", "idempotent", True),
+            ("options.constraint=skylake", "options", {"constraint": "skylake"}),
+            ("options.mail-type=END", "options", {"mail-type": "END"}),
+            ("options.signal=USR1@60", "options", {"signal": "USR1@60"}),
+            ("options.nice=100", "options", {"nice": "100"}),
+            ("options.exclusive=true", "options", {"exclusive": None}),
+            ("options.exclusive=false", "options", {}),
+            ("options.exclusive=null", "options", {}),
+            ("env.A=1", "env", {"A": "1"}),
+            ("env.A='two words'", "env", {"A": "two words"}),
+            ("+env.A=1", "env", {"A": "1"}),
+        ],
+    )  # fmt: skip
+    def test_what_can_be_said(self, override: str, field: str, value: object) -> None:
+        assert getattr(compose_job("gemm", [override]).spec, field) == value
+
+    @pytest.mark.parametrize(("override", "wait"), [("begin=+90", 90), ("begin=+2:00:00", 120), ("begin=90", 90)])
+    def test_a_begin_from_now(self, override: str, wait: int) -> None:
+        begin = compose_job("gemm", [override]).spec.begin_at
+        assert begin is not None
+        assert abs(begin - datetime.now(UTC) - timedelta(minutes=wait)) < timedelta(seconds=30)
+
+    def test_two_jobs_do_not_share_what_one_of_them_says(self) -> None:
+        compose_job("gemm", ["env.A=1", "options.nice=1", "array=0-3"])
+        spec = compose_job("gemm", ["env.B=2"]).spec
+        assert (spec.env, spec.options, spec.array) == ({"B": "2"}, {}, None)
+
+    @pytest.mark.parametrize(
+        ("override", "said"),
+        [
+            ("array=1,3,7", "names several values; one submission takes one"),
+            ("array=9-0", "'9-0' names no array tasks"),
+            ("array=x", "'x' is not a list of array tasks"),
+            ("array=", "is not a list of array tasks"),
+            ("array=[1,2]", "array:"),
+            ("begin=tomorrow", "'tomorrow' is not a point in time"),
+            ("begin=+0", "is not a point in time"),
+            ("depends_on=aaaaaaaaaaaa", r"depends_on: a list was expected; write it as depends_on=\[...\]"),
+            ("depends_on=[later:aaaaaaaaaaaa]", "'later:aaaaaaaaaaaa' is no dependency"),
+            ("depends_on=[42]", "'42' is no dependency"),
+            ("requeue=maybe", "requeue"),
+            ("options=skylake", "options"),
+            ("options.a.b=1", "options.a={'b': 1}: one value was expected"),
+            ("options.a=[1,2]", r"options.a=\[1, 2\]: one value was expected"),
+            ("env.A=[1]", "env"),
+            ("env.A=null", "env"),
+            ("env.A-B=x", "'A-B' is not the name of a variable"),
+            ("arry=0-9", "has no key 'arry'; nearest: array"),
+        ],
+    )
+    def test_what_cannot_be_meant(self, override: str, said: str) -> None:
+        with pytest.raises(InputError, match=said):
+            compose_job("gemm", [override])
+
+    def test_a_list_of_tasks_is_quoted_and_the_message_shows_how(self) -> None:
+        with pytest.raises(InputError) as caught:
+            compose_job("gemm", ["array=1,3,7"])
+        assert caught.value.next_step == """quote a value that has commas in it twice: 'array="1,3,7"'"""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from westward.kernels.cost import Demand, Rates, energy_kwh, price
+from westward.kernels.cost import Demand, Rates, energy_kwh, price, weighted
 from westward.model.decision import TERMS
 
 reals = some.floats(min_value=0, max_value=1e4)
@@ -83,3 +85,44 @@ def test_waiting_costs_time_and_no_energy() -> None:
     assert energy_kwh(idle, rates())[0, 0] == energy_kwh(patient, rates())[0, 0]
     more = price(idle, rates()) - price(patient, rates())
     assert {TERMS[i] for i in np.nonzero(more[0, 0])[0]} == {"waiting"}
+
+
+UNKNOWN = np.array([np.nan])
+FIGURES = ["cpu_hour", "cpu_w", "pue", "price_per_kwh", "carbon_kg_per_kwh"]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_what_rests_on_an_unknown_figure_is_unknown_and_the_rest_is_not(figure: str) -> None:
+    costs = price(demand(), replace(rates(), **{figure: UNKNOWN}))[0, 0]
+    unknown = {TERMS[i] for i in np.nonzero(np.isnan(costs))[0]}
+    assert (
+        unknown
+        == {
+            "cpu_hour": {"compute"},
+            "cpu_w": {"energy", "carbon"},
+            "pue": {"energy", "carbon"},
+            "price_per_kwh": {"energy"},
+            "carbon_kg_per_kwh": {"carbon"},
+        }[figure]
+    )
+
+
+def test_none_of_an_unknown_thing_is_nothing() -> None:
+    """No accelerators, no price of carbon, no price of waiting: then nobody needs to know what they would be."""
+    none = np.zeros((1, 1))
+    lean = Demand(none, none * np.nan, demand().cpu_hours, none * np.nan)
+    bare = replace(
+        rates(),
+        accelerator_hour=none * np.nan,
+        carbon_kg_per_kwh=UNKNOWN,
+        carbon_price=0.0,
+        waiting_price=0.0,
+    )
+    assert not np.isnan(price(lean, bare)).any()
+
+
+@given(weights=some.lists(some.sampled_from([0.0, 0.5, 1.0]), min_size=len(TERMS), max_size=len(TERMS)))
+def test_a_term_without_weight_is_nothing_known_or_not(weights: list[float]) -> None:
+    costs = weighted(np.full((1, 1, len(TERMS)), np.nan), np.array(weights))[0, 0]
+    assert [bool(np.isnan(cost)) for cost in costs] == [weight > 0 for weight in weights]
+    assert all(cost == 0 for cost, weight in zip(costs, weights, strict=True) if weight == 0)

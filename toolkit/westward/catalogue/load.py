@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from westward.catalogue.sitefile import read_site
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
-from westward.model.job import VARIABLE
-from westward.model.site import Accelerator, Catalogue, Figure, Link, Power, Prices, RestDoor, Site
+from westward.model.site import Accelerator, Catalogue, Site
 from westward.yamlfile import Reader, open_yaml
 
 _HERE = Path(__file__).parent
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def load_catalogue() -> Catalogue:
@@ -80,109 +78,32 @@ def load_sites(files: Iterable[Path]) -> dict[str, Site]:
     if not sites:
         raise NotFound(
             "no site is known",
-            "bring up the lab with 'westward lab up east-west', or write one to " + str(config_dir() / "sites"),
+            "add yours with 'westward site add NAME ssh://USER@LOGIN-NODE', or bring up two of your own with 'westward lab up east-west'",
         )
     return sites
 
 
 def load_site(file: Path) -> Site:
     """One site from one file."""
-    top = open_yaml(file)
-    access = top.section("access")
-    site = Site(
-        name=top.take("name", str),
-        cluster=top.take("cluster", str),
-        region=top.take("region", str),
-        place=top.take("place", str),
-        doors=tuple(_door(door) for door in access.list_of("doors")),
-        files=_files(access.section("files", {})),
-        root=top.take("root", str),
-        prices=_prices(top.section("prices")),
-        power=_power(top.section("power")),
-        links={region: _link(link) for region, link in top.section("links", {}).sections()},
-        account=top.take("account", str, None),
-        qos=top.take("qos", str, None),
-        mpi=top.take("mpi", str, None),
-        environment=_environment(top.section("environment", {})),
-    )
-    access.done()
-    top.done()
-    return site
+    return read_site(open_yaml(file))
 
 
-def _files(files: Reader) -> dict[str, Path]:
-    return {there: Path(files.take(there, str)) for there in files.names()}
+def default_region() -> str:
+    """The region that a user sits in who names none."""
+    return open_yaml(_HERE.parent / "conf" / "westward.yaml").take("region", str)
 
 
-def _environment(variables: Reader) -> dict[str, str]:
-    for name in variables.names():
-        if not VARIABLE.fullmatch(name):
-            raise variables.error(name, "is not the name of a variable")
-    return {name: str(variables.take(name, object)) for name in variables.names()}
+def _currency(sites: Mapping[str, Site]) -> str | None:
+    """The one currency of all sites that name one; None where none does.
 
-
-def _door(door: Reader) -> RestDoor:
-    kind = door.take("door", str)
-    if kind != "rest":
-        raise door.error("door", f"'{kind}' is not a way to a cluster; known: rest")
-    url = door.take("url", str)
-    if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
-        raise door.error(
-            "url", "a token would go over the network in the clear; use https:// (http:// is for this host alone)"
-        )
-    value = RestDoor(url, door.take("user", str), Path(door.take("token_file", str)))
-    door.done()
-    return value
-
-
-def _prices(prices: Reader) -> Prices:
-    value = Prices(
-        currency=prices.take("currency", str),
-        accelerator_hour={
-            chip.lower(): _figure(figure) for chip, figure in prices.section("accelerator_hour", {}).sections()
-        },
-        cpu_hour=_figure(prices.section("cpu_hour")),
-    )
-    prices.done()
-    return value
-
-
-def _power(power: Reader) -> Power:
-    value = Power(
-        **{name: _figure(power.section(name)) for name in ("pue", "price_per_kwh", "carbon_kg_per_kwh", "cpu_w")}
-    )
-    power.done()
-    if value.pue.value < 1:
-        raise power.error("pue", f"{value.pue.value:g} is below 1, which no facility can reach")
-    return value
-
-
-def _link(link: Reader) -> Link:
-    value = Link(rtt_ms=_figure(link.section("rtt_ms")))
-    link.done()
-    return value
-
-
-def _figure(figure: Reader) -> Figure:
-    value = Figure(
-        value=figure.take("value", float),
-        source=figure.take("source", str),
-        as_of=figure.take("as_of", str),
-        estimated=figure.take("estimated", bool),
-    )
-    figure.done()
-    if value.value < 0:
-        raise figure.error("value", "is negative")
-    return value
-
-
-def _currency(sites: Mapping[str, Site]) -> str:
-    """The one currency of all sites. Raises InputError where they charge in different ones, which nothing here converts."""
-    currencies = {site.prices.currency for site in sites.values()}
-    if len(currencies) != 1:
-        charge = ", ".join(f"{name} in {site.prices.currency}" for name, site in sorted(sites.items()))
+    Raises:
+        InputError: they charge in different ones, which nothing here converts.
+    """
+    named = {name: site.prices.currency for name, site in sorted(sites.items()) if site.prices.currency}
+    if len(set(named.values())) > 1:
+        charge = ", ".join(f"{name} in {currency}" for name, currency in named.items())
         raise InputError(f"the sites charge in different currencies ({charge}); give all prices in one")
-    return currencies.pop()
+    return next(iter(named.values()), None)
 
 
 def _digest(files: Iterable[Path]) -> str:

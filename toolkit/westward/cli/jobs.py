@@ -8,44 +8,72 @@ from typing import Annotated
 
 import typer
 
-from westward.catalogue.load import known_sites
 from westward.cli import show
-from westward.cli.watch import finish, watch_to_end
+from westward.cli.agent import tell_waiting
 from westward.errors import InputError, NotFound
-from westward.jobs.collect import open_log
+from westward.federation.broker import alive
 from westward.jobs.lifecycle import Jobs
 from westward.model.site import Site
 from westward.store.ledger import OPEN, Job, Ledger, Phase
 
+RECENT = 20
 JobName = Annotated[
     str, typer.Argument(help="A job's key, the beginning of it, or its name at the cluster.", metavar="JOB")
 ]
 
 
 def jobs(
-    everything: Annotated[bool, typer.Option("--all", "-a", help="Also jobs that ended before the last 20.")] = False,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All jobs there ever were.")] = False,
     as_json: show.AsJson = False,
 ) -> None:
-    """List the jobs, newest first, as their sites see them now."""
+    """List the newest jobs, and those that are still going on, as their sites see them now.
+
+    While an agent runs, what it saw last is shown, and no site is asked.
+    """
     ledger = Ledger()
-    with Jobs(ledger, known_sites()) as running:
-        show.tell_undecided(running.settle())
-        running.refresh(ledger.jobs(phases=OPEN))
-    recent = ledger.jobs(limit=None if everything else 20)
-    older = [job for job in ledger.jobs(phases=OPEN) if job.key not in {job.key for job in recent}]
-    listed = recent + older
+    if not alive(ledger):
+        with Jobs(ledger, _sites()) as running:
+            show.tell_undecided(running.settle())
+            running.watch()
+    listed = ledger.jobs(limit=None if everything else RECENT)
+    if not everything:
+        known = {job.key for job in listed}
+        listed += [job for job in ledger.jobs(phases=OPEN, limit=2 * RECENT) if job.key not in known][:RECENT]
     if as_json:
         show.print_json([show.job_facts(job) for job in listed])
     elif listed:
         show.out.print(show.jobs_table(listed))
+        _tell_rest(ledger, len(listed))
     else:
         show.out.print("No jobs yet. Try: westward plan allreduce nodes=2")
+    tell_waiting(ledger)
+
+
+def _tell_rest(ledger: Ledger, listed: int) -> None:
+    """How many jobs there are that the list leaves out."""
+    counts = ledger.counts()
+    total = sum(counts.values())
+    if total > listed:
+        by_state: dict[str, int] = {}
+        for (phase, state), count in counts.items():
+            word = (
+                "in doubt"
+                if phase in (Phase.INTENT, Phase.SUBMITTING)
+                else "not submitted"
+                if phase is Phase.REFUSED
+                else state
+            )
+            by_state[word] = by_state.get(word, 0) + count
+        words = ", ".join(f"{count:,} {word}" for word, count in sorted(by_state.items(), key=lambda item: -item[1]))
+        show.out.print(f"{listed} of {total:,} jobs: {words}. All of them: westward jobs --all", soft_wrap=True)
 
 
 def watch(name: JobName, as_json: show.AsJson = False) -> None:
     """Follow a job to its end, then show its results."""
+    from westward.cli.watch import finish, watch_to_end
+
     ledger = Ledger()
-    sites = known_sites()
+    sites = _sites()
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = watch_to_end(running, ledger.find(name), live=not as_json)
@@ -54,8 +82,10 @@ def watch(name: JobName, as_json: show.AsJson = False) -> None:
 
 def results(name: JobName, as_json: show.AsJson = False) -> None:
     """Show the results of a job that has ended."""
+    from westward.cli.watch import finish
+
     ledger = Ledger()
-    sites = known_sites()
+    sites = _sites()
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = running.refresh([ledger.find(name)])[0]
@@ -67,11 +97,15 @@ def results(name: JobName, as_json: show.AsJson = False) -> None:
     finish(job, sites, as_json)
 
 
-def logs(name: JobName) -> None:
+def logs(
+    name: JobName, task: Annotated[int | None, typer.Option("--task", help="Which task of an array.")] = None
+) -> None:
     """Print what a job has written so far: stdout and stderr of its batch script."""
+    from westward.jobs.collect import open_log
+
     job = Ledger().find(name)
     try:
-        with open_log(job, _site_of(job)) as log:
+        with open_log(job, _site_of(job), task) as log:
             shutil.copyfileobj(log, sys.stdout.buffer)
             sys.stdout.flush()
     except FileNotFoundError:
@@ -85,13 +119,23 @@ def cancel(name: JobName) -> None:
     if job.phase in (Phase.ENDED, Phase.REFUSED):
         show.out.print(f"job {job.key} has already ended: {show.state_text(job).plain}")
         return
-    with Jobs(ledger, known_sites()) as running:
-        job = running.cancel(job)
+    with Jobs(ledger, _sites()) as running:
+        try:
+            job = running.cancel(job)
+        finally:
+            tell_waiting(ledger)
     show.out.print(f"job {job.key}: {show.state_text(job).plain if job.phase not in OPEN else 'cancellation sent'}")
 
 
+def _sites() -> dict[str, Site]:
+    """Every site that is described here. While an agent runs, a list of jobs needs none of them, and none of what reads them."""
+    from westward.catalogue.load import known_sites
+
+    return known_sites()
+
+
 def _site_of(job: Job) -> Site:
-    sites = known_sites()
+    sites = _sites()
     if job.site not in sites:
         raise NotFound(
             f"site '{job.site}' of job {job.key} is no longer described here",

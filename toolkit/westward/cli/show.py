@@ -64,7 +64,7 @@ def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
 def decision_table(decision: Decision, job: str) -> Table:
     """The offers with their cost by term, best first, and why every other site is out."""
     terms = [term for term in TERMS if any(getattr(offer.cost, term) for offer in decision.offers)]
-    costs = [f"{term} {decision.currency}" for term in [*terms, "total"]]
+    costs = [f"{term} {decision.currency}" if decision.currency else term for term in [*terms, "total"]]
     columns = ["site", "partition", "chip", "start", "rtt", "energy", "CO2e", *costs, "verdict"]
     made = table(
         f"{printable(job)}: offers by policy '{decision.policy}', for the whole time limit",
@@ -82,13 +82,13 @@ def decision_table(decision: Decision, job: str) -> Table:
             f"{offer.rtt_ms:g} ms" if offer.rtt_ms is not None else "?",
         ]
         cells += [
-            f"{offer.energy_kwh:.3f} kWh",
-            f"{offer.carbon_kg:.3f} kg",
-            *(f"{getattr(offer.cost, term):.3f}" for term in terms),
+            _number(offer.energy_kwh, " kWh"),
+            _number(offer.carbon_kg, " kg"),
+            *(_number(getattr(offer.cost, term)) for term in terms),
         ]
         made.add_row(
             *(escape(printable(cell)) for cell in cells),
-            f"{offer.cost.total:.3f}",
+            _number(offer.cost.total),
             verdict,
             style="bold green" if chosen else "",
         )
@@ -98,33 +98,50 @@ def decision_table(decision: Decision, job: str) -> Table:
             *["-"] * (len(columns) - 2),
             Text(f"out: {printable(rejection.reason)}", style="red"),
         )
+    if any(offer.cost.unknown for offer in decision.offers):
+        made.caption = Text(
+            "? is unknown, never zero: 'westward site show SITE' says what to fill in to compare by cost"
+        )
+        made.caption_justify = "left"
     return made
 
 
 def _verdict(offer: Offer, decision: Decision) -> str:
-    if decision.chosen is None:
-        return "not asked for"
+    unknown = f"cost unknown: {', '.join(offer.cost.unknown)}" if offer.cost.unknown else ""
     if offer is decision.chosen:
-        return "chosen (named by --site)" if decision.overridden else "chosen"
-    if decision.overridden:
+        why = [*(["named by --site"] if decision.overridden else []), *([unknown] if unknown else [])]
+        return f"chosen ({'; '.join(why)})" if why else "chosen"
+    if decision.chosen is None or decision.overridden:
         return "not asked for"
+    total, best = offer.cost.total, decision.chosen.cost.total
+    if total is None or best is None:
+        return unknown if best is not None else "cost unknown too; lost by start or name"
     more = {term: getattr(offer.cost, term) - getattr(decision.chosen.cost, term) for term in TERMS}
-    dearer = offer.cost.total - decision.chosen.cost.total
+    dearer = total - best
     if dearer <= 0:
         return "equal; lost by start or name"
     term = max(more, key=lambda name: more[name])
     return f"+{dearer:.3f}, most by {term} (+{more[term]:.3f})"
 
 
-def _start(seconds: float) -> str:
+def _start(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
     return "now" if seconds == 0 else f"in {format_duration(seconds)}"
 
 
+def _number(value: float | None, unit: str = "") -> str:
+    return "?" if value is None else f"{value:.3f}{unit}"
+
+
 def decision_facts(decision: Decision) -> dict[str, Any]:
-    """What --json says of a decision; each offer's cost with its total."""
+    """What --json says of a decision; each offer's cost with its total, null where it is unknown, and the terms that are unknown."""
     facts = asdict(decision)
-    for offer in [*facts["offers"], *([facts["chosen"]] if facts["chosen"] else [])]:
-        offer["cost"]["total"] = sum(offer["cost"].values())
+    for shown, offer in [
+        *zip(facts["offers"], decision.offers, strict=True),
+        *([(facts["chosen"], decision.chosen)] if decision.chosen else []),
+    ]:
+        shown["cost"] |= {"total": offer.cost.total, "unknown": offer.cost.unknown}
     return facts
 
 
@@ -135,7 +152,12 @@ def reason(decision: Decision) -> str:
     others = [offer for offer in decision.offers if offer is not decision.chosen]
     if decision.chosen is None or not others:
         return "the only site that fits"
-    return f"{decision.policy}: {decision.chosen.cost.total:.4g} {decision.currency}, {others[0].site} {others[0].cost.total:.4g}"
+    best, second = decision.chosen.cost.total, others[0].cost.total
+    if best is None:
+        return f"{decision.policy}: every cost is unknown, so the earliest start, then the first name"
+    money = f" {decision.currency}" if decision.currency else ""
+    than = f"{second:.4g}" if second is not None else "unknown"
+    return f"{decision.policy}: {best:.4g}{money}, {others[0].site} {than}"
 
 
 def tell_undecided(undecided: Sequence[tuple[Job, WestwardError]]) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
+from westward.cli.agent import tell_waiting
 from westward.cli.watch import finish, watch_to_end
 from westward.federation.router import chosen_offer, route
 from westward.federation.snapshot import take_snapshot
@@ -22,6 +23,7 @@ from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
 from westward.model.site import Catalogue
+from westward.slurm.client import InDoubt
 from westward.slurm.script import render
 from westward.store.ledger import Job, Ledger
 
@@ -88,12 +90,16 @@ def submit(
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     chosen_offer(decision, site)
-    with Jobs(Ledger(), catalogue.sites) as running:
+    ledger = Ledger()
+    with Jobs(ledger, catalogue.sites) as running:
         show.tell_undecided(running.settle())
         try:
             job = running.submit(composed.spec, decision)
         except KeyboardInterrupt:
             show.err.print("interrupted: what was recorded goes on with the next command; 'westward jobs' lists it")
+            raise
+        except InDoubt:
+            tell_waiting(ledger)
             raise
         if not as_json:
             _tell_submitted(job, decision)
@@ -101,8 +107,10 @@ def submit(
             job = watch_to_end(running, job, live=not as_json)
     if not detach:
         finish(job, catalogue.sites, as_json)
-    elif as_json:
+        return
+    if as_json:
         show.print_json(show.job_facts(job))
+    tell_waiting(ledger)
 
 
 def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:

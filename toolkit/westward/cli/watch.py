@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 
-from rich.live import Live
-from rich.spinner import Spinner
 from rich.text import Text
 
 from westward.cli import show
@@ -30,6 +28,9 @@ def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
 
     On a terminal a line moves with it; elsewhere each change is a line of its own. Ctrl-C ends the watching, never the job.
     """
+    from rich.live import Live
+    from rich.spinner import Spinner
+
     moving = live and show.err.is_terminal
     told, tick = None, FIRST_TICK_S
     try:

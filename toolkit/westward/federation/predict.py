@@ -13,18 +13,24 @@ from westward.model.units import format_bytes, format_walltime
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A partition that can run the job, with the chip that meets its request there and the seconds until the earliest start."""
+    """A partition that can run the job, with the chip that meets its request there and the seconds until the earliest start.
+
+    `start_in_s` is None where its nodes are taken and the cluster does not tell until when (other users' jobs may be hidden).
+    """
 
     partition: str
     chip: str | None
-    start_in_s: float
+    start_in_s: float | None
 
 
 def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[str]]:
-    """Every partition that can run the job, once for each chip that meets it, in the cluster's own order; for each other one why it cannot."""
+    """Every partition that can run the job, once for each chip that meets it; for each other one why it cannot.
+
+    The cluster's default partition comes first, the others in the cluster's own order.
+    """
     good: list[Fit] = []
     reasons: list[str] = []
-    for partition in cluster.partitions:
+    for partition in sorted(cluster.partitions, key=lambda each: each.default is not True):
         answer = _fit(resources, partition, cluster)
         if isinstance(answer, str):
             reasons.append(f"{partition.name}: {answer}")
@@ -82,8 +88,8 @@ def _free(resources: Resources, chip: str | None, node: Node) -> bool:
 
 def _start_in_s(
     resources: Resources, chip: str | None, nodes: Sequence[Node], ends: Mapping[str, datetime], now: datetime
-) -> float:
-    """0 where enough nodes are free; else seconds until enough of the others are emptied by their jobs' time limits.
+) -> float | None:
+    """0 where enough nodes are free; else seconds until enough of the others are emptied by their jobs' time limits, as far as known.
 
     Ignores pending jobs, so it may be too early, and jobs that end before their limit, so it may be too late.
     """
@@ -96,7 +102,7 @@ def _start_in_s(
         if node.name in ends and not _free(resources, chip, node)
     )
     missing = resources.nodes - free
-    return waits[missing - 1] if missing <= len(waits) else float("inf")
+    return waits[missing - 1] if missing <= len(waits) else None
 
 
 def _too_few(wanted: int, members: Sequence[Node]) -> str:

@@ -1,6 +1,7 @@
 """Where a site is chosen: JobSpec x sites -> Decision, with the cost of every offer term by term. Pure: asks nobody, and no clock.
 
-The choice is deterministic: least weighted cost, then earliest start, then the site's name.
+The choice is deterministic: least weighted cost, then earliest start, then the site's name. What is unknown is never taken for zero:
+an offer whose cost is unknown comes after all whose cost is known, and a start that is unknown after all that are known.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import numpy as np
 from westward.errors import NoSiteFits, NotFound, Unreachable
 from westward.federation.predict import Fit, fits
 from westward.federation.snapshot import Snapshot
-from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price
+from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price, weighted
 from westward.model.decision import TERMS, Cost, Decision, Offer, Policy, Rejection
 from westward.model.job import JobSpec
-from westward.model.site import Catalogue, Site
+from westward.model.site import Catalogue, Figure, Site
 from westward.model.units import whole_minutes_s
 
 
@@ -39,7 +40,7 @@ def route(
     found: list[tuple[Site, Fit]] = []
     rejections: list[Rejection] = []
     for name, site in sorted(catalogue.sites.items()):
-        answer = _candidates(spec, site, catalogue, snapshot)
+        answer = _candidates(spec, name, snapshot)
         if isinstance(answer, str):
             rejections.append(Rejection(name, answer, reachable=name not in snapshot.silent))
         else:
@@ -79,23 +80,12 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
     return decision.chosen
 
 
-def _candidates(spec: JobSpec, site: Site, catalogue: Catalogue, snapshot: Snapshot) -> list[Fit] | str:
+def _candidates(spec: JobSpec, site: str, snapshot: Snapshot) -> list[Fit] | str:
     """The fits at one site, or why there are none."""
-    if site.name in snapshot.silent:
-        return snapshot.silent[site.name]
-    good, reasons = fits(spec.resources, snapshot.clusters[site.name])
-    if not good:
-        return "; ".join(reasons) or "it has no partition"
-    priced = [
-        fit
-        for fit in good
-        if fit.chip is None
-        or (fit.chip.lower() in site.prices.accelerator_hour and fit.chip.lower() in catalogue.accelerators)
-    ]
-    if not priced:
-        return f"no price or no power figure is known for its accelerators ({', '.join(sorted({str(fit.chip) for fit in good}))})"
-    reachable = [fit for fit in priced if fit.start_in_s != float("inf")]
-    return reachable or "its nodes are taken, and no end of the jobs on them is known"
+    if site in snapshot.silent:
+        return snapshot.silent[site]
+    good, reasons = fits(spec.resources, snapshot.clusters[site])
+    return good or "; ".join(reasons) or "it has no partition"
 
 
 def _price(
@@ -106,7 +96,7 @@ def _price(
         return []
     demand, rates = _arrays(spec, policy, catalogue, found)
     weights = np.array([policy.weights.get(term, 0.0) for term in TERMS])
-    costs = (price(demand, rates) * weights)[0]
+    costs = weighted(price(demand, rates), weights)[0]
     energy = energy_kwh(demand, rates)[0]
     carbon = energy * rates.carbon_kg_per_kwh
     return [
@@ -115,13 +105,18 @@ def _price(
             partition=fit.partition,
             chip=fit.chip,
             start_in_s=fit.start_in_s,
-            energy_kwh=float(energy[i]),
-            carbon_kg=float(carbon[i]),
+            energy_kwh=_known(energy[i]),
+            carbon_kg=_known(carbon[i]),
             rtt_ms=site.links[region].rtt_ms.value if region in site.links else None,
-            cost=Cost(*(float(term) for term in costs[i])),
+            cost=Cost(*map(_known, costs[i])),
         )
         for i, (site, fit) in enumerate(found)
     ]
+
+
+def _known(value: float) -> float | None:
+    """A number of an array; None where it is unknown there."""
+    return None if np.isnan(value) else float(value)
 
 
 def _arrays(
@@ -130,26 +125,32 @@ def _arrays(
     resources = spec.resources
     hours = whole_minutes_s(resources.walltime_s) / 3600
 
-    def column(values: list[float]) -> Array:
-        return np.array(values, dtype=np.float64)
+    def column(values: list[float | None]) -> Array:
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    def figures(values: list[Figure | None]) -> Array:
+        return column([figure.value if figure else None for figure in values])
+
+    def power_w(fit: Fit) -> float | None:
+        chip = catalogue.accelerators.get((fit.chip or "").lower())
+        return chip.power_w if chip else None
 
     sites = [site for site, _ in found]
     row = np.ones((1, len(found)))
     demand = Demand(
         accelerator_hours=row * resources.accelerator_count * hours,
-        accelerator_w=row
-        * column([catalogue.accelerators[fit.chip.lower()].power_w if fit.chip else 0.0 for _, fit in found]),
+        accelerator_w=row * column([power_w(fit) for _, fit in found]),
         cpu_hours=row * resources.nodes * resources.cpus_per_node * hours,
-        wait_hours=row * column([fit.start_in_s / 3600 for _, fit in found]),
+        wait_hours=row * column([fit.start_in_s for _, fit in found]) / 3600,
     )
     rates = Rates(
         accelerator_hour=row
-        * column([site.prices.accelerator_hour[fit.chip.lower()].value if fit.chip else 0.0 for site, fit in found]),
-        cpu_hour=column([site.prices.cpu_hour.value for site in sites]),
-        cpu_w=column([site.power.cpu_w.value for site in sites]),
-        pue=column([site.power.pue.value for site in sites]),
-        price_per_kwh=column([site.power.price_per_kwh.value for site in sites]),
-        carbon_kg_per_kwh=column([site.power.carbon_kg_per_kwh.value for site in sites]),
+        * figures([site.prices.accelerator_hour.get((fit.chip or "").lower()) for site, fit in found]),
+        cpu_hour=figures([site.prices.cpu_hour for site in sites]),
+        cpu_w=figures([site.power.cpu_w for site in sites]),
+        pue=figures([site.power.pue for site in sites]),
+        price_per_kwh=figures([site.power.price_per_kwh for site in sites]),
+        carbon_kg_per_kwh=figures([site.power.carbon_kg_per_kwh for site in sites]),
         carbon_price=policy.carbon_price_per_kg,
         waiting_price=policy.waiting_price_per_h,
     )
@@ -158,7 +159,13 @@ def _arrays(
 
 def _one_per_site(offers: Sequence[Offer]) -> list[Offer]:
     """The best partition of each site, best site first; among equals the one that `fits` names first."""
-    ranked = sorted(offers, key=lambda offer: (offer.cost.total, offer.start_in_s, offer.site))
+
+    def unknown_last(value: float | None) -> tuple[bool, float]:
+        return value is None, value or 0.0
+
+    ranked = sorted(
+        offers, key=lambda offer: (unknown_last(offer.cost.total), unknown_last(offer.start_in_s), offer.site)
+    )
     first: dict[str, Offer] = {}
     for offer in ranked:
         first.setdefault(offer.site, offer)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from westward.directories import private_dir, state_dir
-from westward.errors import StorageError, Unreachable
-from westward.model.job import JobState
+from westward.errors import InputError, StorageError, Unreachable
+from westward.model.job import Array, JobState
 from westward.model.result import JobResult
 from westward.model.site import Site
-from westward.slurm.files import MountedFiles
+from westward.slurm.files import SiteFiles, open_files
 from westward.store.ledger import Job
 
 RECORD = "result.json"
@@ -39,38 +41,61 @@ def collect(job: Job, site: Site | None) -> JobResult:
         else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
     )
     deadline = time.monotonic() + (VISIBLE_WITHIN_S if not problem else 0.0)
-    for name in job.outputs:
-        try:
-            files[name] = _fetch(job, site, name, deadline)
-        except FileNotFoundError:
-            problem = problem or f"it ended {job.state} but left no {name}"
-        except (Unreachable, StorageError) as error:
-            problem = problem or f"{name} could not be fetched: {error}"
-    record, wrong = _read_record(files.get(RECORD))
+    with ExitStack() as opened:
+
+        @cache
+        def there() -> SiteFiles:
+            if site is None:
+                raise Unreachable(f"site '{job.site}' is no longer described here")
+            return opened.enter_context(open_files(site))
+
+        for name in promised(job):
+            try:
+                files[name] = _fetch(job, there, name, deadline)
+            except FileNotFoundError:
+                problem = problem or f"it ended {job.state} but left no {name}"
+            except (Unreachable, StorageError) as error:
+                problem = problem or f"{name} could not be fetched: {error}"
+    record, wrong = _read_record(files.get(RECORD))  # of an array there is none: each task has its own file
     return JobResult(job.key, job.state, record, files, problem or wrong)
 
 
-def open_log(job: Job, site: Site) -> IO[bytes]:
-    """The job's output so far (stdout and stderr of its batch script).
+def promised(job: Job) -> list[str]:
+    """The files that must be there at the end, relative to the job's directory; each task of an array has a directory of its own."""
+    if job.submission.array is None:
+        return list(job.outputs)
+    return [f"{task}/{name}" for task in Array.parse(job.submission.array).task_ids for name in job.outputs]
+
+
+@contextmanager
+def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes]]:
+    """The job's output so far (stdout and stderr of its batch script), or that of one task of an array.
 
     Raises:
+        InputError: it is an array and no task is named, or the other way round.
         FileNotFoundError: it has not started to write.
         Unreachable: the site's files cannot be read here.
     """
-    return MountedFiles(site.name, site.files).open(job.submission.stdout)
+    array = job.submission.array
+    if (array is None) is not (task is None):
+        said = f"job {job.key} is an array ({array})" if array else f"job {job.key} is no array"
+        raise InputError(
+            said, f"name one task: westward logs {job.key} --task 0" if array else f"westward logs {job.key}"
+        )
+    path = job.submission.stdout.replace("%a", str(task)) if task is not None else job.submission.stdout
+    with open_files(site) as there, there.open(path) as log:
+        yield log
 
 
-def _fetch(job: Job, site: Site | None, name: str, deadline: float) -> Path:
+def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or parts[0] == "/":
         raise StorageError(f"'{name}' is not a file under the job's directory")
     target = results_dir(job.key).joinpath(*parts)
     private_dir(target.parent)
     while not target.exists():
-        if site is None:
-            raise Unreachable(f"site '{job.site}' is no longer described here")
         try:
-            MountedFiles(site.name, site.files).fetch(f"{job.submission.directory}/{name}", target)
+            there().fetch(f"{job.submission.directory}/{name}", target)
         except FileNotFoundError:
             if time.monotonic() >= deadline:
                 raise

@@ -1,37 +1,42 @@
-"""Where a job is submitted, adopted, watched, cancelled and collected.
+"""Where a job is submitted, adopted, released, cancelled and settled.
 
 A job starts exactly once. Its intent is in the ledger before anything is sent. It is submitted *held*, under a name that carries our
 key; only the id that the ledger recorded is ever released. Whoever finds an unfinished submission (ours after an error, or one of a
 process that was killed) looks for the key at the cluster: what is there is adopted; if nothing is there the job is submitted again, and
-should the first request arrive late after all, it is a held twin, found by its key and cancelled.
+should the first request arrive late after all, it is a held twin, found by its key and cancelled. A job declared idempotent skips the
+hold: two requests at once may then start it twice, which does it no harm.
+
+Many jobs go together: one transaction and one call to their site for each step, whatever their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from westward.errors import NotFound, SiteRefused, Unreachable, WestwardError
+from westward.errors import InputError, NotFound, SiteRefused, Unreachable, WestwardError
+from westward.jobs import watching
 from westward.model.decision import Decision
-from westward.model.job import JobSpec, JobState, new_key
+from westward.model.job import After, Dependency, JobSpec, JobState, new_key
 from westward.model.site import Site
 from westward.slurm.client import InDoubt, SlurmClient, open_client
 from westward.slurm.script import render
-from westward.store.ledger import UNSETTLED, Job, Ledger, Phase
+from westward.store.ledger import OPEN, UNSETTLED, Intent, Job, Ledger, Phase
 
 # how long after its last submit request a job that needed several is searched for late twins: longer than any gateway holds a request
 TWIN_WINDOW = timedelta(minutes=30)
-# a job that neither queue nor accounting knows is LOST only after this long, since slurmctld may still owe slurmdbd its record
-LOST_AFTER = timedelta(minutes=2)
+# jobs whose requests go out together: a killed process leaves at most so many in doubt, and each step is one commit for all of them
+TOGETHER = 64
+# the n-th look for a job in doubt that its cluster does not have comes this long after the last request, doubled each time, with jitter
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 300.0
+MOST_ATTEMPTS = 10
 
 Step = Callable[[str, Job], None]
-
-
-def _silent(_step: str, _job: Job) -> None:
-    """No one watches the steps."""
 
 
 class Jobs:
@@ -46,13 +51,14 @@ class Jobs:
         ledger: Ledger,
         sites: Mapping[str, Site],
         connect: Callable[[Site], SlurmClient] = open_client,
-        on_step: Step = _silent,
+        on_step: Step | None = None,
     ) -> None:
         self._ledger = ledger
         self._sites = sites
         self._connect = connect
         self._clients: dict[str, SlurmClient] = {}
         self._on_step = on_step
+        self._told: tuple[Decision, dict[str, Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,8 +66,15 @@ class Jobs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to all sites."""
         for client in self._clients.values():
             client.close()
+        self._clients.clear()
+
+    # --- submitting --------------------------------------------------------------------------------------------------
 
     def submit(self, spec: JobSpec, decision: Decision) -> Job:
         """Submit a job at the chosen site, and let it start.
@@ -71,178 +84,305 @@ class Jobs:
             InDoubt: no answer came. The job is in the ledger and is settled by the next command.
             Unreachable: the site could not be asked; nothing was sent, and nothing will be.
         """
+        ((job, error),) = self._submit([(spec, decision)])
+        if isinstance(error, InDoubt):
+            raise InDoubt(
+                f"{error}; job {job.key} may or may not have been accepted",
+                "it is recorded, cannot start twice, and is settled by the next command: westward jobs",
+            ) from error
+        if error is not None:
+            raise error
+        return job
+
+    def submit_many(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[Job | WestwardError]:
+        """Submit jobs, each at the site that was chosen for it; for each what became of it, in their order, as `submit` would say it.
+
+        Raises:
+            InputError: one of them cannot be rendered, or can never start; then none was submitted.
+        """
+        return [job if error is None else error for job, error in self._submit(wanted)]
+
+    def _submit(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[tuple[Job, WestwardError | None]]:
+        named = {dependency.key for spec, _ in wanted for dependency in spec.depends_on}
+        if named:  # as they are now: a cluster refuses to wait for a job that it has already forgotten
+            self.refresh([self._ledger.find(key) for key in sorted(named)])
+        jobs = self._ledger.add([self._intent(spec, decision) for spec, decision in wanted])
+        self._tell("intent", jobs)
+        failed: dict[str, WestwardError] = {}
+        keys = [job.key for job in jobs]
+        with self._ledger.keep(keys):
+            for site, here in _by_site(jobs).items():
+                for start in range(0, len(here), TOGETHER):
+                    failed |= self._advance(site, here[start : start + TOGETHER])
+            # the user sees a failure and may submit again: what did not reach the cluster must never go there
+            self._ledger.refused(self._never_sent(failed))
+        return [(job, failed.get(job.key)) for job in self._ledger.get_many(keys)]
+
+    def _never_sent(self, failed: Mapping[str, WestwardError]) -> dict[str, str]:
+        if not failed:
+            return {}
+        phases = {job.key: job.phase for job in self._ledger.get_many(list(failed))}
+        return {
+            key: str(error)
+            for key, error in failed.items()
+            if phases[key] is Phase.INTENT
+            or (phases[key] is Phase.SUBMITTING and isinstance(error, Unreachable) and not isinstance(error, InDoubt))
+        }
+
+    def _intent(self, spec: JobSpec, decision: Decision) -> Intent:
         offer = decision.chosen
         assert offer is not None, "the caller shows the rejections"
         key = new_key()
-        submission = render(spec, offer, self._sites[offer.site], key)
-        told = {**asdict(decision), "decided_at": decision.decided_at.isoformat()}
-        job = self._ledger.add(key, spec.name, spec.template, offer.site, submission, spec.outputs, told)
-        self._on_step("intent", job)
-        with self._ledger.claim(key):
-            try:
-                self._advance(job)
-            except InDoubt as error:
-                raise InDoubt(
-                    f"{error}; job {key} may or may not have been accepted",
-                    "it is recorded, cannot start twice, and is settled by the next command: westward jobs",
-                ) from error
-            except WestwardError as error:
-                # the user sees a failure and may submit again: what did not reach the cluster must never go there
-                phase = self._ledger.get(key).phase
-                if phase is Phase.INTENT or (phase is Phase.SUBMITTING and isinstance(error, Unreachable)):
-                    self._ledger.refused(key, str(error))
-                raise
-        return self._ledger.get(key)
+        native, waits_for = self._dependencies(spec.depends_on, offer.site)
+        submission = render(spec, offer, self._sites[offer.site], key, native)
+        if waits_for:
+            submission = replace(submission, hold=True)
+        if self._told is None or self._told[0] is not decision:  # many jobs may rest on one decision
+            self._told = decision, {**asdict(decision), "decided_at": decision.decided_at.isoformat()}
+        return Intent(key, spec.name, spec.template, offer.site, submission, spec.outputs, self._told[1], waits_for)
 
-    def settle(self) -> list[tuple[Job, WestwardError]]:
+    def _dependencies(self, wanted: Sequence[Dependency], site: str) -> tuple[str | None, tuple[Dependency, ...]]:
+        """What the job's own cluster can wait for, in its words, and what somebody of ours has to wait for.
+
+        Raises:
+            NotFound: a job named there is not in the ledger.
+            InputError: a dependency can never be met.
+        """
+        native, ours = [], []
+        for dependency in wanted:
+            job = self._ledger.find(dependency.key)
+            met = is_met(dependency, job)
+            if met is False:
+                raise InputError(f"'{dependency}' can never be met: job {job.key} is {_end(job)}")
+            if met is None and job.site == site and job.job_id is not None:
+                native.append(f"{dependency.after}:{job.job_id}")
+            elif met is None:
+                if dependency.after is After.CORRESPONDING:
+                    where = f"at '{job.site}'" if job.site != site else "in doubt"
+                    raise InputError(
+                        f"'{dependency}': tasks can only correspond within one site, '{site}'; job {job.key} is {where}"
+                    )
+                ours.append(Dependency(dependency.after, job.key))
+        return ",".join(native) or None, tuple(ours)
+
+    # --- settling ----------------------------------------------------------------------------------------------------
+
+    def settle(self, thorough: bool = True) -> list[tuple[Job, WestwardError]]:
         """Take every unfinished submission a step further; those that cannot be decided now, with the reason.
 
-        Late twins of jobs that needed several requests are cancelled.
+        Late twins of jobs that needed several requests are cancelled. `thorough` searches for them at once; otherwise at growing
+        intervals, as one does who comes by every few seconds.
         """
-        undecided = []
-        for job in self._ledger.jobs(phases=UNSETTLED):
-            with self._ledger.claim(job.key) as mine:
-                if not mine:
-                    continue
-                try:
-                    self._advance(self._ledger.get(job.key))
-                except WestwardError as error:
-                    if self._ledger.get(job.key).phase is not Phase.REFUSED:  # that is recorded, and shown with the job
-                        undecided.append((job, error))
-        for job in self._ledger.perhaps_twins(TWIN_WINDOW):
-            try:
-                self._cancel_named(job, keep=job.job_id)
-                self._ledger.searched_for_twins(job.key)
-            except WestwardError as error:
-                undecided.append((job, error))
-        return undecided
-
-    def refresh(self, jobs: Iterable[Job]) -> list[Job]:
-        """Ask each site once about its jobs, and give them back as they are now.
-
-        A site that does not answer leaves its jobs UNKNOWN, with the reason; they keep the time they were last seen.
-        """
-        jobs = list(jobs)
-        by_site: dict[str, list[Job]] = {}
-        for job in jobs:
-            if job.phase is Phase.RELEASED:
-                by_site.setdefault(job.site, []).append(job)
-        for site, here in by_site.items():
-            try:
-                self._poll(site, here)
-            except WestwardError as error:
-                for job in here:
-                    self._ledger.unseen(job.key, JobState.UNKNOWN, str(error))
-        return [self._ledger.get(job.key) for job in jobs]
+        undecided: dict[str, WestwardError] = {}
+        for site, keys in self._ledger.unsettled().items():
+            for start in range(0, len(keys), TOGETHER):
+                with self._ledger.claim(keys[start : start + TOGETHER]) as mine:
+                    if mine:
+                        undecided |= self._advance(site, self._ledger.get_many(mine), again=True)
+        for site, perhaps in self._ledger.perhaps_twins(TWIN_WINDOW, thorough).items():
+            undecided |= self._cancel_twins(site, perhaps)
+        told = self._ledger.get_many(list(undecided))
+        self._ledger.doubtful({job.key: str(undecided[job.key]) for job in told if job.phase in UNSETTLED})
+        # a refusal is recorded, and shown with the job
+        return [(job, undecided[job.key]) for job in told if job.phase is not Phase.REFUSED]
 
     def cancel(self, job: Job) -> Job:
         """End a job, wherever it is on its way. Repeatable."""
         self._ledger.cancel_wanted(job.key)
-        with self._ledger.claim(job.key) as mine:
-            if mine:
-                self._advance(self._ledger.get(job.key))
+        with self._ledger.claim([job.key]) as mine:
+            failed = self._advance(job.site, self._ledger.get_many(mine), again=True) if mine else {}
+        if job.key in failed:
+            raise failed[job.key]
         job = self._ledger.get(job.key)
         if job.phase is Phase.RELEASED:
-            self._cancel_named(job)
+            self._cancel_named(job.site, {job.submission.name: None})
         return self.refresh([self._ledger.get(job.key)])[0]
 
-    def _advance(self, job: Job) -> None:
-        """From wherever the ledger says the job got, to released (or cancelled). The caller holds the claim.
+    def _advance(self, site: str, jobs: Sequence[Job], again: bool = False) -> dict[str, WestwardError]:
+        """From wherever the ledger says the jobs got, to released (or cancelled); what went wrong, by key. The caller holds the claims.
 
-        A job that somebody else brought there between our look and our claim is left alone.
+        Jobs that somebody else brought there between our look and our claim are left alone. `again`: somebody tried before, so what
+        its cluster does not have is not sent again before its time.
         """
-        if job.phase not in UNSETTLED:
-            return
-        if job.phase is Phase.INTENT and job.cancelled:
-            self._give_up(job)
-            return
-        client = self._client(job.site)
-        if job.phase is Phase.HELD and not self._still_there(job, client):
-            self._ledger.unseen(job.key, JobState.LOST, f"its site no longer has it as job {job.job_id}")
-            return
-        if job.phase is Phase.SUBMITTING:
-            job = self._adopt(job, client)
-        if job.cancelled and job.phase is not Phase.HELD:
-            self._give_up(job)
-            return
-        if job.phase is not Phase.HELD:
-            job = self._send(job, client)
-        assert job.job_id is not None, "HELD is written together with the id"
-        if job.cancelled:
-            client.cancel(job.job_id)
-        else:
-            client.release(job.job_id)
-        self._ledger.released(job.key)
-        released = self._ledger.get(job.key)
-        if released.cancelled and not job.cancelled:  # wished for while we held the claim
-            client.cancel(job.job_id)
-        self._on_step("released", released)
-
-    def _send(self, job: Job, client: SlurmClient) -> Job:
-        """One submit request, recorded before it leaves and after it is answered."""
-        self._ledger.attempt(job.key)
-        self._on_step("attempt", job)
+        jobs = [job for job in jobs if job.phase in UNSETTLED]
+        failed: dict[str, WestwardError] = {}
+        met = self._met(jobs)
+        never_sent = {
+            job.key: "cancelled before it was submitted" if job.cancelled else f"not submitted: {met[job.key]}"
+            for job in jobs
+            if job.phase is Phase.INTENT and (job.cancelled or isinstance(met[job.key], str))
+        }
+        self._ledger.refused(never_sent)
+        waiting = {job.key for job in jobs if job.phase is Phase.HELD and met[job.key] is None and not job.cancelled}
+        jobs = [job for job in jobs if job.key not in never_sent.keys() | waiting]
+        if not jobs:
+            return failed
         try:
-            job_id = client.submit_held(job.submission)
-        except SiteRefused as error:
-            self._ledger.refused(job.key, str(error))
-            raise
-        self._on_step("sent", job)
-        self._ledger.handle(job.key, job_id)
-        job = self._ledger.get(job.key)
-        self._on_step("held", job)
-        return job
+            client = self._client(site)
+            found = self._look(client, jobs)
+        except WestwardError as error:
+            return dict.fromkeys([job.key for job in jobs], error)
+        jobs = self._adopt(self._still_there(jobs, found), found)
+        sending = [job for job in jobs if job.phase is not Phase.HELD]
+        if again:
+            sending = self._due(sending, failed)
+        held = [job for job in jobs if job.phase is Phase.HELD] + self._send(client, sending, failed)
+        failed |= self._let_go(client, held)
+        return failed
 
-    def _adopt(self, job: Job, client: SlurmClient) -> Job:
-        """Take the oldest job of our name as ours, if there is one; no one but us can have released it."""
-        found = client.find(job.submission.name)
-        if found:
-            self._ledger.handle(job.key, found[0].job_id)
-        return self._ledger.get(job.key)
+    def _look(self, client: SlurmClient, jobs: Sequence[Job]) -> Mapping[str, list[int]]:
+        """The ids under which the cluster has these jobs, oldest first; of those that were never sent nothing is asked."""
+        names = [job.submission.name for job in jobs if job.phase is not Phase.INTENT]
+        return {name: [job.job_id for job in found] for name, found in client.find(names).items()} if names else {}
 
-    def _still_there(self, job: Job, client: SlurmClient) -> bool:
-        """Whether the recorded id is still our job: a cluster that was set up anew counts its ids from one again."""
-        return any(found.job_id == job.job_id for found in client.find(job.submission.name))
+    def _still_there(self, jobs: Sequence[Job], found: Mapping[str, list[int]]) -> list[Job]:
+        """Those whose recorded id is still ours: a cluster that was set up anew counts its ids from one again."""
+        gone = [
+            job
+            for job in jobs
+            if job.phase is Phase.HELD and job.job_id not in found.get(job.submission.name, (job.job_id,))
+        ]
+        self._ledger.lost({job.key: f"its site no longer has it as job {job.job_id}" for job in gone})
+        return [job for job in jobs if job not in gone]
 
-    def _give_up(self, job: Job) -> None:
-        """Cancelled, and not at the cluster: final, unless a request of ours may still be on its way there."""
-        if job.attempted_at is not None and datetime.now(UTC) - job.attempted_at < TWIN_WINDOW:
-            raise InDoubt(
-                f"job {job.key} is not at site '{job.site}', but its submission may still arrive; it will be cancelled then",
-                "run 'westward jobs' again later",
-            )
-        self._ledger.refused(job.key, "cancelled before it was submitted")
+    def _adopt(self, jobs: Sequence[Job], found: Mapping[str, list[int]]) -> list[Job]:
+        """Take the oldest job of each name as ours, if there is one; no one but us can have released it."""
+        ids = {
+            job.key: found[job.submission.name][0]
+            for job in jobs
+            if job.phase is Phase.SUBMITTING and found.get(job.submission.name)
+        }
+        adopted = self._ledger.handles(ids)
+        return [
+            replace(job, job_id=ids[job.key], phase=Phase.HELD) if job.key in adopted else job
+            for job in jobs
+            if job.key not in ids or job.key in adopted
+        ]
 
-    def _cancel_named(self, job: Job, keep: int | None = None) -> None:
-        """Cancel every job of our name but `keep`. By the name, since an id may belong to somebody else by now."""
-        client = self._client(job.site)
-        for found in client.find(job.submission.name):
-            if found.job_id != keep and not found.state.final:
-                client.cancel(found.job_id)
-
-    def _poll(self, site: str, jobs: list[Job]) -> None:
-        by_id: dict[int, Job] = {}
-        for job in sorted(jobs, key=lambda job: job.created_at, reverse=True):
-            if job.job_id is None:
-                continue
-            if by_id.setdefault(job.job_id, job) is not job:
-                self._missing(job, f"its id {job.job_id} now belongs to job {by_id[job.job_id].key}")
-        poll = self._client(site).poll({job_id: job.state for job_id, job in by_id.items()})
-        self._ledger.unchanged(
-            [job.key for job_id, job in by_id.items() if job_id not in poll.changed and job_id not in poll.gone]
-        )
-        for job_id, status in poll.changed.items():
-            if status.name == by_id[job_id].submission.name:
-                self._ledger.seen(by_id[job_id].key, status)
+    def _due(self, jobs: Sequence[Job], failed: dict[str, WestwardError]) -> list[Job]:
+        """Of jobs that their cluster does not have, those to be sent (again) now; the others wait, which goes into `failed`."""
+        now, due, given_up = datetime.now(UTC), [], []
+        for job in jobs:
+            since = (now - job.attempted_at).total_seconds() if job.attempted_at else None
+            if job.cancelled:
+                if since is None or since >= TWIN_WINDOW.total_seconds():
+                    given_up.append(job.key)
+                else:
+                    failed[job.key] = InDoubt(
+                        f"job {job.key} is not at site '{job.site}', but its submission may still arrive; it will be cancelled then",
+                        "run 'westward jobs' again later",
+                    )
+            elif job.attempts >= MOST_ATTEMPTS:
+                failed[job.key] = InDoubt(
+                    f"job {job.key}: {job.attempts} submissions to site '{job.site}' were not answered, and it has none of them",
+                    f"find out what is wrong there, then: westward cancel {job.key}, and submit it again",
+                )
+            elif since is not None and since < (wait_s := _retry_after_s(job.attempts)):
+                failed[job.key] = InDoubt(
+                    f"job {job.key} is not at site '{job.site}' (yet); it is submitted again in {wait_s - since:.0f} s",
+                    "'westward jobs' shows how it went on",
+                )
             else:
-                self._missing(by_id[job_id], f"its id {job_id} now belongs to another job")
-        for job_id in poll.gone:
-            self._missing(by_id[job_id], "neither queue nor accounting of its site knows it")
+                due.append(job)
+        self._ledger.refused(dict.fromkeys(given_up, "cancelled before it was submitted"))
+        return due
 
-    def _missing(self, job: Job, why: str) -> None:
-        last = job.seen_at or job.created_at
-        late = datetime.now(UTC) - last > LOST_AFTER
-        self._ledger.unseen(job.key, JobState.LOST if late else JobState.UNKNOWN, why)
+    def _send(self, client: SlurmClient, jobs: Sequence[Job], failed: dict[str, WestwardError]) -> list[Job]:
+        """One submit request each, recorded before they leave and after they are answered; the jobs that have a handle now."""
+        if not jobs:
+            return []
+        ours = self._ledger.attempt([job.key for job in jobs])
+        jobs = [job for job in jobs if job.key in ours]
+        self._tell("attempt", jobs)
+        answers = client.submit([job.submission for job in jobs])
+        ids: dict[str, int] = {}
+        refused: dict[str, str] = {}
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, int):
+                ids[job.key] = answer
+            else:
+                failed[job.key] = answer
+                if isinstance(answer, SiteRefused):
+                    refused[job.key] = str(answer)
+        self._tell("sent", [job for job in jobs if job.key in ids])
+        self._ledger.refused(refused)
+        ours = self._ledger.handles(ids)
+        handled = [replace(job, job_id=ids[job.key], phase=Phase.HELD) for job in jobs if job.key in ours]
+        self._tell("held", handled)
+        return handled
+
+    def _let_go(self, client: SlurmClient, held: Sequence[Job]) -> dict[str, WestwardError]:
+        """Release what is held and may start, and cancel what is not wanted any more."""
+        met = self._met(held)
+        wishes = self._ledger.mine([job.key for job in held])
+        held = [job for job in held if job.key in wishes]
+        unwanted = [job for job in held if wishes[job.key]]
+        hopeless = [job for job in held if not wishes[job.key] and isinstance(met[job.key], str)]
+        wanted = [job for job in held if not wishes[job.key] and met[job.key] is True]
+        failed = self._each(client.release, [job for job in wanted if job.submission.hold])
+        done = [job for job in wanted if job.key not in failed]
+        released = self._ledger.released([job.key for job in done])
+        unwanted += [job for job in done if job.key not in released]  # wished for just now
+        failed |= self._each(client.cancel, [*unwanted, *hopeless])
+        self._ledger.released([job.key for job in unwanted if job.key not in failed], wanted=False)
+        self._ledger.called_off({job.key: str(met[job.key]) for job in hopeless if job.key not in failed})
+        self._tell("released", [job for job in (*wanted, *unwanted) if job.key not in failed])
+        return failed
+
+    def _each(
+        self, call: Callable[[Sequence[int]], dict[int, WestwardError]], jobs: Sequence[Job]
+    ) -> dict[str, WestwardError]:
+        keys = {job.job_id: job.key for job in jobs if job.job_id is not None}
+        if not keys:
+            return {}
+        try:
+            return {keys[job_id]: error for job_id, error in call(list(keys)).items()}
+        except WestwardError as error:
+            return dict.fromkeys(keys.values(), error)
+
+    def _met(self, jobs: Iterable[Job]) -> dict[str, bool | str | None]:
+        """Whether everything that each of these waits for at other sites has come: why not where it never will, None where it may yet."""
+        keys = {dependency.key for job in jobs for dependency in job.waits_for}
+        others = {other.key: other for other in self._ledger.get_many(sorted(keys))}
+        return {job.key: _all_met(job, others) for job in jobs}
+
+    # --- twins -------------------------------------------------------------------------------------------------------
+
+    def _cancel_twins(self, site: str, perhaps: Sequence[tuple[str, str, int | None]]) -> dict[str, WestwardError]:
+        try:
+            self._cancel_named(site, {name: job_id for _, name, job_id in perhaps})
+        except WestwardError as error:
+            return dict.fromkeys([key for key, _, _ in perhaps], error)
+        self._ledger.searched_for_twins([key for key, _, _ in perhaps])
+        return {}
+
+    def _cancel_named(self, site: str, keep: Mapping[str, int | None]) -> None:
+        """Cancel every job of these names but the one to keep. By the name, since an id may belong to somebody else by now."""
+        client = self._client(site)
+        found = client.find(list(keep))
+        twins = [
+            job.job_id
+            for name, jobs in found.items()
+            for job in jobs
+            if job.job_id != keep[name] and not job.state.final
+        ]
+        for error in (client.cancel(twins) if twins else {}).values():
+            raise error
+
+    # --- watching ----------------------------------------------------------------------------------------------------
+
+    def refresh(self, jobs: Iterable[Job]) -> list[Job]:
+        """Ask each site once about these jobs, and give them back as they are now.
+
+        A site that does not answer leaves its jobs UNKNOWN, with the reason; they keep the time they were last seen.
+        """
+        keys = [job.key for job in jobs]
+        watching.tick(self._ledger, self._client, keys)
+        return self._ledger.get_many(keys)
+
+    def watch(self) -> int:
+        """Ask each site once about all its jobs; how many are otherwise than before."""
+        return watching.tick(self._ledger, self._client)
 
     def _client(self, site: str) -> SlurmClient:
         if site not in self._sites:
@@ -252,3 +392,48 @@ class Jobs:
         if site not in self._clients:
             self._clients[site] = self._connect(self._sites[site])
         return self._clients[site]
+
+    def _tell(self, step: str, jobs: Iterable[Job]) -> None:
+        if self._on_step is not None:
+            for job in jobs:
+                self._on_step(step, job)
+
+
+def is_met(dependency: Dependency, job: Job) -> bool | None:
+    """Whether what another job waits for has come: False where it never will, None where it may yet."""
+    over = job.phase not in OPEN
+    good = job.phase is Phase.ENDED and job.state is JobState.COMPLETED
+    match dependency.after:
+        case After.START:
+            return True if job.started_at is not None or over else None
+        case After.ANY:
+            return True if over else None
+        case After.NOT_OK:
+            return not good if over else None
+        case _:
+            return good if over else None
+
+
+def _all_met(job: Job, others: Mapping[str, Job]) -> bool | str | None:
+    answers = [(dependency, is_met(dependency, others[dependency.key])) for dependency in job.waits_for]
+    never = [dependency for dependency, met in answers if met is False]
+    if never:
+        other = others[never[0].key]
+        return f"'{never[0]}' can never be met: job {other.key} at '{other.site}' is {_end(other)}"
+    return None if any(met is None for _, met in answers) else True
+
+
+def _end(job: Job) -> str:
+    return "not submitted" if job.phase is Phase.REFUSED else str(job.state)
+
+
+def _retry_after_s(attempts: int) -> float:
+    """Seconds after the last request: doubled with every attempt, and jitter, so that many do not come back at one moment."""
+    return random.uniform(0.5, 1.0) * min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** (attempts - 1))
+
+
+def _by_site(jobs: Iterable[Job]) -> dict[str, list[Job]]:
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(job.site, []).append(job)
+    return found

@@ -2,6 +2,10 @@
 
 A template is `conf/job/NAME.yaml`. The keys of `JobConfig` mean the same in all of them and are a Hydra structured config; every other
 key is the template's own parameter, and its default says of which type it is. `choices` lists the values a parameter can take.
+
+Hydra composes a template once in a process; the overrides of each job are then applied to what it composed, and taken back. So a file under
+`conf/` that changes on disk is noticed by the next process. Whatever is more than the change of a value, or is refused, goes through
+Hydra in full: its grammar and its words are the only ones.
 """
 
 from __future__ import annotations
@@ -9,23 +13,28 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, fields, make_dataclass
+from datetime import UTC, datetime
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
 from westward.model.decision import TERMS, Policy
-from westward.model.job import VARIABLE, AcceleratorRequest, JobSpec, Launcher, Resources
-from westward.model.units import parse_memory, parse_walltime
+from westward.model.job import VARIABLE, AcceleratorRequest, Array, Dependency, JobSpec, Launcher, Resources
+from westward.model.units import parse_memory, parse_moment, parse_walltime
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -57,6 +66,12 @@ class JobConfig:
     outputs: list[str] = field(default_factory=list)
     account: str | None = None
     qos: str | None = None
+    array: str | None = None
+    depends_on: list[str] = field(default_factory=list)
+    begin: str | None = None
+    requeue: bool = False
+    idempotent: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, list[Any]] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
@@ -64,7 +79,9 @@ class JobConfig:
     waiting_price_per_h: float = 0.0
 
 
+_OPEN = ("env", "options")  # mappings whose keys are the user's own
 _COMMON = {item.name for item in fields(JobConfig)}
+_TYPES = get_type_hints(JobConfig)
 # Every template starts from these defaults, so that a common key can be set where the template does not mention it. As plain
 # values: a structured root would refuse the template's own parameters.
 ConfigStore.instance().store("job_defaults", OmegaConf.to_container(OmegaConf.structured(JobConfig)))
@@ -100,7 +117,7 @@ def templates() -> list[Template]:
     """Every template there is, by name."""
     found = []
     for name in _names("job"):
-        config = _compose(name, ())
+        config = _base(name, ()).checked
         found.append(
             Template(
                 name, str(config["description"]), {key: value for key, value in config.items() if key not in _COMMON}
@@ -121,26 +138,166 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
             f"there is no job template '{template}'{_nearest(template, _names('job'))}",
             "list them with 'westward templates'",
         )
-    default = _compose(template, ())
-    _check_keys(template, default, _parse(overrides))
-    composed = _compose(template, overrides)
-    _check_types(template, default, composed)
+    parsed = _parse(overrides)
+    choices = tuple(override.input_line or "" for override in parsed if _chooses_policy(override))
+    base = _base(template, choices)
+    _check_keys(template, base.checked, parsed)
+    values = [override for override in parsed if not _chooses_policy(override)]
+    composed = base.changed(values)
+    if composed is None:
+        config = _compose(template, [_appending(override) for override in parsed])
+        composed = _checked(template, _plain(template, config))
+    _check_types(template, base.checked, composed)
     return Composed(_to_spec(template, composed), _to_policy(composed), composed["region"])
 
 
-def _compose(template: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """The composed configuration as plain containers; the common keys are validated against JobConfig."""
+class _Base:
+    """A template and the groups chosen for it, as Hydra composed them."""
+
+    def __init__(self, template: str, choices: Sequence[str]) -> None:
+        self._config = _compose(template, choices)
+        self._lock = threading.Lock()
+        raw = OmegaConf.to_container(self._config, resolve=False)
+        assert isinstance(raw, dict)
+        self._raw = {str(key): value for key, value in raw.items()}
+        self._texts = {key: repr(value) for key, value in self._raw.items()}
+        self._plain = _plain(template, self._config)
+        self._printed = {key: repr(value) for key, value in self._plain.items()}
+        self.checked = _checked(template, self._plain)
+
+    def changed(self, overrides: Sequence[Override]) -> dict[str, Any] | None:
+        """It with these values instead; None where that is refused, or takes all of Hydra."""
+        if not all(map(_only_sets, overrides)):
+            return None
+        tops = {override.key_or_group.partition(".")[0] for override in overrides}
+        with self._lock:
+            try:
+                for override in overrides:
+                    key, adds = override.key_or_group, _opens(override) or override.is_force_add()
+                    OmegaConf.update(self._config, key, override.value(), merge=True, force_add=adds)
+                names = self._concerned(tops)
+                again = {key: self._typed(key, self._resolved(key, tops, names)) for key in self._raw if key in names}
+                return {**self.checked, **again}
+            except OmegaConfBaseException:
+                return None
+            finally:
+                for top in tops:
+                    OmegaConf.update(self._config, top, self._raw[top], merge=False)
+
+    def _concerned(self, tops: AbstractSet[str]) -> set[str]:
+        """The keys whose values may be others when those of `tops` are: an interpolation spells what it refers to, or calls a resolver."""
+        names = {*tops, *(key for key, text in self._texts.items() if "${" in text and ":" in text)}
+        while more := {key for key, text in self._texts.items() if key not in names and _mentions(text, names)}:
+            names |= more
+        return names
+
+    def _resolved(self, key: str, tops: AbstractSet[str], names: AbstractSet[str]) -> Any:
+        """The value of a key, of which only what may be another is resolved anew."""
+        raw, node = self._raw[key], self._config[key]
+        if key not in tops and isinstance(raw, dict | list):
+            return _again(node, raw, self._plain[key], names)
+        return _contents(node)
+
+    def _typed(self, key: str, value: Any) -> Any:
+        """The value, which is of the key's type or refused. What was not changed is right already; 1, 1.0 and True differ in print only."""
+        if self._printed[key] == repr(value):
+            return self.checked[key]
+        if key not in _COMMON or _is(value, _TYPES[key]):
+            return value
+        checked = OmegaConf.to_container(OmegaConf.merge(_alone(key), {key: value}), throw_on_missing=True)
+        assert isinstance(checked, dict)
+        return checked[key]
+
+
+def _mentions(text: str, names: AbstractSet[str]) -> bool:
+    return any(name in text for name in names)
+
+
+def _again(node: Any, raw: Any, plain: Any, names: AbstractSet[str]) -> Any:
+    """`plain`, with what in it mentions one of the names, or is relative, resolved anew."""
+    if isinstance(raw, dict):
+        return {key: _again_inside(node, key, text, plain[key], names) for key, text in raw.items()}
+    return [_again_inside(node, place, text, plain[place], names) for place, text in enumerate(raw)]
+
+
+def _again_inside(node: Any, place: Any, raw: Any, plain: Any, names: AbstractSet[str]) -> Any:
+    if isinstance(raw, dict | list):
+        return _again(node[place], raw, plain, names)
+    stays = not isinstance(raw, str) or "${" not in raw or not ("${." in raw or ":" in raw or _mentions(raw, names))
+    return plain if stays else _contents(node[place])
+
+
+def _contents(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def _is(value: Any, declared: Any) -> bool:
+    """Whether the value is what a structured config would make of it anyway."""
+    inner = get_args(declared)
+    if get_origin(declared) is list:
+        return type(value) is list and all(_is(item, inner[0]) for item in value)
+    if get_origin(declared) is dict:
+        return type(value) is dict and all(_is(name, inner[0]) and _is(item, inner[1]) for name, item in value.items())
+    if get_origin(declared) is UnionType:
+        return any(_is(value, one) for one in inner)
+    return type(value) is declared and value != MISSING
+
+
+@lru_cache(maxsize=64)
+def _base(template: str, choices: tuple[str, ...]) -> _Base:
+    return _Base(template, choices)
+
+
+@cache
+def _alone(key: str) -> DictConfig:
+    """The structured config with this key of JobConfig only: so small that one value is checked in a moment."""
+    (declared,) = (item for item in fields(JobConfig) if item.name == key)
+    default = field(default=declared.default, default_factory=declared.default_factory)
+    made = OmegaConf.structured(make_dataclass("JobConfig", [(key, _TYPES[key], default)]))
+    assert isinstance(made, DictConfig)
+    return made
+
+
+def _chooses_policy(override: Override) -> bool:
+    """It names one of the policies there are, in the plain form policy=NAME."""
+    return override.key_or_group == "policy" and override.input_line in [f"policy={name}" for name in _names("policy")]
+
+
+def _only_sets(override: Override) -> bool:
+    """It sets the value of a key, and neither chooses from a group nor deletes or moves anything."""
+    key = override.key_or_group
+    plain = not (override.is_add() or override.is_delete()) and override.package is None
+    return plain and "/" not in key and key not in _groups()
+
+
+def _compose(template: str, overrides: Sequence[str]) -> DictConfig:
+    """What Hydra composes, nothing in it resolved yet."""
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            composed = compose("westward", overrides=[f"job={template}", *overrides])
-        plain = OmegaConf.to_container(composed, resolve=True)
-        assert isinstance(plain, dict)
-        common = OmegaConf.merge(OmegaConf.structured(JobConfig), {key: plain[key] for key in plain if key in _COMMON})
-        checked = OmegaConf.to_container(common, throw_on_missing=True)
+            return compose("westward", overrides=[f"job={template}", *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise _told(template, error) from error
+
+
+def _plain(template: str, config: DictConfig) -> dict[str, Any]:
+    """Everything in it resolved, as plain containers."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise _told(template, error) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _checked(template: str, plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with the common keys validated against JobConfig."""
+    try:
+        common = OmegaConf.merge(OmegaConf.structured(JobConfig), {key: plain[key] for key in plain if key in _COMMON})
+        checked = OmegaConf.to_container(common, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise _told(template, error) from error
     assert isinstance(checked, dict)
-    return {**{str(key): value for key, value in plain.items()}, **{str(key): value for key, value in checked.items()}}
+    return {**plain, **{str(key): value for key, value in checked.items()}}
 
 
 def _told(template: str, error: Exception) -> InputError:
@@ -153,20 +310,42 @@ def _told(template: str, error: Exception) -> InputError:
         return InputError(
             f"template '{template}': {key}={match['value']}: {kinds.get(match['kind'], match['kind'])} was expected"
         )
+    if key and first.endswith("is not a ListConfig, list or tuple."):
+        return InputError(f"template '{template}': {key}: a list was expected; write it as {key}=[...]")
     return InputError(f"template '{template}': {key + ': ' if key else ''}{first}")
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = _parser().parse_overrides(list(overrides))
     except HydraException as error:
         wrong = next((text for text in overrides if "=" not in text), None)
         what = f"'{wrong}' is not of the form key=value" if wrong else str(error).splitlines()[0]
         raise InputError(what, "quote a value with spaces or special characters twice: 'name=\"my job\"'") from error
     for override in parsed:
         if override.is_sweep_override():
-            raise InputError(f"'{override.input_line}' names several values; one submission takes one")
+            raise InputError(
+                f"'{override.input_line}' names several values; one submission takes one",
+                f"quote a value that has commas in it twice: '{override.key_or_group}=\"1,3,7\"'",
+            )
     return parsed
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def _appending(override: Override) -> str:
+    """The override as Hydra takes it."""
+    line = override.input_line or ""
+    return f"++{line}" if _opens(override) else line
+
+
+def _opens(override: Override) -> bool:
+    """A new name under env or options is no misspelt key, and is taken without Hydra's "+"."""
+    top, _, name = override.key_or_group.partition(".")
+    return top in _OPEN and bool(name) and (override.input_line or "")[:1] not in "+~"
 
 
 def _check_keys(template: str, default: Mapping[str, Any], overrides: Sequence[Override]) -> None:
@@ -182,7 +361,7 @@ def _check_keys(template: str, default: Mapping[str, Any], overrides: Sequence[O
             )
         if (
             inner
-            and top != "env"
+            and top not in _OPEN
             and inner not in (default[top] if isinstance(default[top], dict) else ())
             and top != "policy"
         ):
@@ -224,21 +403,38 @@ def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
     for key in ("account", "qos"):
         if config[key] is not None and not re.fullmatch(r"[\w.@+-]+", config[key], re.ASCII):
             raise InputError(f"template '{template}': {key}={config[key]!r} is not one word")
-    for variable in config["env"]:
+    for variable, value in config["env"].items():
         if not VARIABLE.fullmatch(variable):
             raise InputError(f"template '{template}': env: '{variable}' is not the name of a variable")
+        if not isinstance(value, str):
+            raise InputError(f"template '{template}': env.{variable}={value}: a text was expected")
     return JobSpec(
         name=config["name"],
         command=tuple(str(word) for word in config["command"]),
         resources=resources,
         launcher=Launcher(config["launcher"]),
         setup=tuple(config["setup"]),
-        env=config["env"],
+        env=dict(config["env"]),
         outputs=tuple(config["outputs"]),
         account=config["account"],
         qos=config["qos"],
         template=template,
+        array=Array.parse(config["array"]) if config["array"] is not None else None,
+        depends_on=tuple(Dependency.parse(text) for text in config["depends_on"]),
+        begin_at=parse_moment(config["begin"], datetime.now(UTC)) if config["begin"] else None,
+        requeue=config["requeue"],
+        idempotent=config["idempotent"],
+        options=_options(template, config["options"]),
     )
+
+
+def _options(template: str, wanted: Mapping[str, Any]) -> dict[str, str | None]:
+    """true for an option that takes no value; false and null leave out what the template would set."""
+    for name, value in wanted.items():
+        if isinstance(value, dict | list):
+            raise InputError(f"template '{template}': options.{name}={value}: one value was expected")
+    given = {name: value for name, value in wanted.items() if value is not None and value is not False}
+    return {str(name): None if value is True else str(value) for name, value in given.items()}
 
 
 def _to_policy(config: Mapping[str, Any]) -> Policy:
@@ -262,8 +458,14 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
     )
 
 
-def _names(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+@cache
+def _names(group: str) -> Sequence[str]:
+    return tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+
+
+@cache
+def _groups() -> frozenset[str]:
+    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Price every (job, site) pair, term by term.
 
 Arrays are indexed [job, site]; what belongs to a site alone is indexed [site] and broadcasts. The order of the terms along the
-last axis is `westward.model.decision.TERMS`.
+last axis is `westward.model.decision.TERMS`. NaN is unknown: what rests on it is unknown too, but none of an unknown thing is nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Rates:
 
 def energy_kwh(demand: Demand, rates: Rates) -> Array:
     """Energy at the meter in kWh, shape (jobs, sites): IT power x hours x PUE (PUE: ISO/IEC 30134-2)."""
-    it_wh = demand.accelerator_hours * demand.accelerator_w + demand.cpu_hours * rates.cpu_w
+    it_wh = _product(demand.accelerator_hours, demand.accelerator_w) + _product(demand.cpu_hours, rates.cpu_w)
     return it_wh / 1000 * rates.pue
 
 
@@ -53,12 +53,23 @@ def price(demand: Demand, rates: Rates) -> Array:
     nothing = np.zeros_like(energy)
     return np.stack(
         [
-            demand.accelerator_hours * rates.accelerator_hour + demand.cpu_hours * rates.cpu_hour,
-            energy * rates.price_per_kwh,
-            energy * rates.carbon_kg_per_kwh * rates.carbon_price,
+            _product(demand.accelerator_hours, rates.accelerator_hour) + _product(demand.cpu_hours, rates.cpu_hour),
+            _product(energy, rates.price_per_kwh),
+            _product(_product(energy, rates.carbon_kg_per_kwh), rates.carbon_price),
             nothing,  # transfer: no datasets are declared yet
-            demand.wait_hours * rates.waiting_price,
+            _product(demand.wait_hours, rates.waiting_price),
             nothing,  # lateness: no deadlines are declared yet
         ],
         axis=-1,
     )
+
+
+def weighted(costs: Array, weights: Array) -> Array:
+    """Costs by term times the policy's weight of each term; a term without weight is nothing, known or not."""
+    return _product(costs, weights)
+
+
+def _product(amount: Array, rate: Array | float) -> Array:
+    """amount x rate, where zero of anything is zero, also of what is unknown."""
+    product: Array = np.where((amount == 0) | (np.asarray(rate) == 0), 0.0, amount * rate)
+    return product

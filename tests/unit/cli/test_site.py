@@ -1,0 +1,234 @@
+"""`westward site`, as a user meets it; the clusters are in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from unit.catalogue.answering import ACCOUNT, Answering
+from unit.federation.worlds import SITES, cluster, full, node
+from westward.catalogue import reach, survey
+from westward.catalogue.load import load_catalogue, load_site
+from westward.cli.site import app
+from westward.directories import config_dir, state_dir
+from westward.errors import AccessRefused, InputError, NotFound, Unreachable, Unsafe, WestwardError
+from westward.model.site import Door, RestDoor, ShellDoor, Site
+
+SSH = "ssh://u17@login.west"
+Westward = Callable[..., Result]
+
+
+@pytest.fixture
+def behind(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answering | WestwardError]:
+    """What is behind each door, by the door's own words."""
+    made: dict[str, Answering | WestwardError] = {f"shell {SSH}": Answering(state_=cluster(node(), default=True))}
+
+    def connect(site: Site, door: Door) -> Any:
+        found = made[str(door)]
+        if isinstance(found, WestwardError):
+            raise found
+        return found
+
+    ask = survey.ask
+    monkeypatch.setattr(survey, "ask", lambda site: ask(site, connect))
+    monkeypatch.setattr(reach, "writable", lambda door, directory: True)
+    monkeypatch.setattr(reach, "round_trip_s", lambda door: 0.02)
+    return made
+
+
+@pytest.fixture
+def westward(behind: dict[str, Answering | WestwardError]) -> Westward:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(app, list(words))
+
+    return run
+
+
+def the_file(name: str = "west") -> Path:
+    return config_dir() / "sites" / f"{name}.yaml"
+
+
+def failed(result: Result, kind: type[WestwardError]) -> WestwardError:
+    assert isinstance(result.exception, kind), result.output
+    return result.exception
+
+
+class TestAdd:
+    def test_a_site_in_one_command(self, westward: Westward) -> None:
+        result = westward("add", "west", SSH)
+        assert result.exit_code == 0, result.output
+        assert the_file().stat().st_mode & 0o777 == 0o600
+        site = load_catalogue().sites["west"]
+        assert site.doors == (ShellDoor("login.west", "u17"),)
+        assert (site.root, site.account) == ("/home/u17", "physics")
+        for words in (
+            "Slurm 24.11.5",
+            "h100 0/4",
+            "/home/u17",
+            "physics",
+            "unknown",
+            "price of h100",
+            "westward plan gemm",
+        ):
+            assert words in result.output, words
+
+    def test_more_doors_are_written_as_far_as_they_answer(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError], tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text("t")
+        behind["rest https://gate.west"] = Answering(replace(ACCOUNT, home=None))
+        behind["shell on this host"] = Unreachable("the program 'sinfo' is not installed here", "install it")
+        options = ["--user", "u17", "--token-file", str(tmp_path / "token")]
+        result = westward("add", "west", "https://gate.west", "--door", SSH, "--door", "local", *options)
+        assert result.exit_code == 0, result.output
+        assert [type(door) for door in load_site(the_file()).doors] == [RestDoor, ShellDoor]
+        assert "left out of 'west': shell on this host: the program 'sinfo' is not installed here" in result.output
+
+    def test_a_refusal_is_shown_as_it_is_and_nothing_is_written(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError]
+    ) -> None:
+        behind[f"shell {SSH}"] = AccessRefused("login.west showed an unknown host key", "ask for its fingerprint")
+        error = failed(westward("add", "west", SSH), AccessRefused)
+        assert (error.exit_code, error.next_step) == (4, "ask for its fingerprint")
+        assert not the_file().exists()
+
+    def test_a_dry_run_prints_what_would_be_written(self, westward: Westward) -> None:
+        result = westward("add", "west", SSH, "--dry-run")
+        assert yaml.safe_load(result.stdout)["name"] == "west"
+        assert not the_file().exists()
+
+    def test_a_description_is_overwritten_only_by_force(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        the_file().write_text(the_file().read_text() + "# mine\n")
+        assert failed(westward("add", "west", SSH), Unsafe).exit_code == 5
+        assert "# mine" in the_file().read_text()
+        assert westward("add", "west", SSH, "--dry-run").exit_code == 0
+        assert westward("add", "west", SSH, "--force").exit_code == 0
+        assert "# mine" not in the_file().read_text()
+
+    def test_the_name_of_a_lab_s_site_is_taken(self, westward: Westward) -> None:
+        lab = state_dir() / "labs" / "x" / "sites"
+        lab.mkdir(parents=True)
+        (lab / "other-file.yaml").write_text((SITES / "west.yaml").read_text())
+        for words in ((), ("--force",)):
+            assert "other-file.yaml" in str(failed(westward("add", "west", SSH, *words), InputError))
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-x", "a b", "a\n", "x" * 64])
+    def test_what_cannot_be_a_name(self, westward: Westward, name: str) -> None:
+        failed(westward("add", "--", name, SSH), InputError)
+
+    def test_a_file_that_is_not_there_is_named_before_anybody_is_asked(self, westward: Westward) -> None:
+        error = failed(westward("add", "west", SSH, "--identity-file", "/nowhere/key"), InputError)
+        assert "--identity-file: there is no file '/nowhere/key'" in str(error)
+
+    def test_a_wrong_clock_is_told(self, westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
+        behind[f"shell {SSH}"] = Answering(ahead_s=90)
+        result = westward("add", "west", SSH)
+        assert result.exit_code == 0
+        assert "warning: its clock is 1 min 30 s ahead of this host's" in result.output
+
+
+class TestCheck:
+    def test_a_site_that_is_as_described(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        result = westward("check")
+        assert result.exit_code == 0, result.output
+        assert "24.11.5" in result.output
+        assert "u17" in result.output
+
+    def test_a_changed_partition_is_a_warning(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError]
+    ) -> None:
+        westward("add", "west", SSH)
+        behind[f"shell {SSH}"] = Answering(state_=cluster(node(), max_walltime_s=60, default=True))
+        result = westward("check", "west")
+        assert result.exit_code == 0
+        assert "time limit 00:01:00 (was none)" in result.output
+        (told,) = json.loads(westward("check", "--json").stdout)
+        assert told["doors"][0]["answers"]
+        assert "time limit" in told["warnings"][0]
+
+    def test_a_site_without_a_way_in_ends_with_4(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError]
+    ) -> None:
+        westward("add", "west", SSH)
+        behind[f"shell {SSH}"] = Unreachable("nobody answers", "is it up?")
+        result = westward("check")
+        error = failed(result, Unreachable)
+        assert (error.exit_code, error.next_step) == (4, "is it up?")
+        assert "nobody answers" in str(error)
+
+    def test_no_site_and_an_unknown_site_say_what_to_do(self, westward: Westward) -> None:
+        assert "westward site add" in failed(westward("check"), NotFound).next_step
+        assert "westward site add x" in failed(westward("check", "x"), NotFound).next_step
+
+
+class TestShow:
+    def test_what_is_known_and_what_is_going_on(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError]
+    ) -> None:
+        westward("add", "west", SSH)
+        nodes = [full("n1"), node("n2"), node("n3", states=("DOWN",), reason="fan broken")]
+        behind[f"shell {SSH}"] = Answering(state_=cluster(*nodes, default=True))
+        result = westward("show", "west")
+        assert result.exit_code == 0, result.output
+        for words in (
+            "gpu*",
+            "1 idle, 1 in use, 1 out",
+            "n3: fan broken",
+            "64/192",
+            "h100 4/12",
+            "physics*",
+            "teaching",
+        ):
+            assert words in result.output, words
+
+    def test_for_machines(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        told = json.loads(westward("show", "west", "--json").stdout)
+        assert told["prices"]["cpu_hour"] is None
+        assert told["doors"][0]["door"] == f"shell {SSH}"
+        assert told["live"]["state"]["version"] == "24.11.5"
+        assert "the PUE" in told["unknown"]
+
+    def test_a_silent_site_is_described_all_the_same(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError]
+    ) -> None:
+        westward("add", "west", SSH)
+        behind[f"shell {SSH}"] = Unreachable("nobody answers")
+        result = westward("show", "west")
+        assert "/home/u17" in result.output
+        failed(result, Unreachable)
+
+
+def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
+    assert "westward site add" in westward("list").output
+    westward("add", "west", SSH)
+    behind.clear()
+    result = westward("list")
+    assert result.exit_code == 0, result.output
+    assert SSH in result.output
+    (told,) = json.loads(westward("list", "--json").stdout)
+    assert (told["name"], told["file"]) == ("west", str(the_file()))
+
+
+def test_nothing_that_a_cluster_says_reaches_the_terminal_as_a_command(
+    westward: Westward, behind: dict[str, Answering | WestwardError]
+) -> None:
+    evil = "\x1b[31m[bold]x[/nope]"
+    account = replace(ACCOUNT, default_account=evil, associations=(replace(ACCOUNT.associations[0], account=evil),))
+    state = cluster(node(partitions=(evil,), states=("DOWN",), reason=evil), name=evil)
+    behind[f"shell {SSH}"] = Answering(account, replace(state, version=evil))
+    for words in (("add", "west", SSH), ("show", "west"), ("check",), ("list",)):
+        result = westward(*words)
+        assert result.exit_code == 0, result.output
+        assert "\x1b" not in result.output
+        assert load_site(the_file()).account == evil

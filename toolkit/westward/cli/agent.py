@@ -1,0 +1,193 @@
+"""`westward agent`: what goes on after you log off."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from westward import process
+from westward.cli import show
+from westward.directories import state_dir, write_private
+from westward.errors import Unreachable, Unsafe
+from westward.federation.broker import LEASE, Broker, alive, waiting_for_agent
+from westward.model.units import format_duration
+from westward.store.database import has_password
+from westward.store.ledger import Ledger, Phase
+from westward.store.owner import pid_here
+
+IDLE_S = 600.0
+STARTS_WITHIN_S = 15.0
+STOPS_WITHIN_S = 90.0
+UNIT = "westward-agent.service"
+_UNIT_TEXT = """\
+[Unit]
+Description=Westward agent: settles, releases and watches the jobs of this user
+
+[Service]
+{environment}ExecStart={command}
+Restart=on-failure
+RestartSec=10
+
+[Install]
+WantedBy=default.target
+"""
+
+app = typer.Typer(
+    help="What goes on after you log off: submissions in doubt, jobs that wait for other sites, watching.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def run(
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help=f"End when no job has been open for {IDLE_S / 60:.0f} min.")
+    ] = False,
+) -> None:
+    """Be the agent, in the foreground (what the systemd unit starts). SIGTERM and Ctrl-C end it after its turn."""
+    from westward.catalogue.load import known_sites
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("paramiko").setLevel(logging.WARNING)
+    ledger = Ledger()
+    broker = Broker(ledger, known_sites, IDLE_S if until_idle else None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: broker.stop())
+    if not broker.run():
+        raise Unsafe(f"another agent acts on this ledger already ({_holder(ledger)})", "westward agent status")
+
+
+@app.command()
+def start() -> None:
+    """Start the agent in the background, on this host. It ends by itself when no job has been open for a while."""
+    ledger = Ledger()
+    if alive(ledger):
+        show.out.print(f"an agent is running already ({_holder(ledger)})")
+        return
+    log = log_file()
+    program = [sys.executable, "-m", "westward.cli.main", "agent", "run", "--until-idle"]
+    status = process.start_detached(program, log)
+    until = time.monotonic() + STARTS_WITHIN_S
+    while not alive(ledger):
+        if status() is not None or time.monotonic() > until:
+            last = log.read_text(errors="replace").strip().splitlines()[-3:]
+            raise Unreachable("the agent did not start: " + "\n".join(last), f"all it said: {log}")
+        time.sleep(0.1)
+    show.out.print(f"agent started ({_holder(ledger)}); it writes to {log}")
+
+
+@app.command()
+def stop() -> None:
+    """End the agent of this ledger, after its present turn. Jobs go on; what it would have done waits for the next command."""
+    ledger = Ledger()
+    lease = ledger.lease(LEASE)
+    if lease is None or not lease.alive:
+        show.out.print("no agent is running")
+        return
+    pid = pid_here(lease.holder)
+    if pid is None:
+        raise Unsafe(f"the agent runs on another host ({_holder(ledger)})", "run 'westward agent stop' there")
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    except PermissionError as error:
+        raise Unsafe(f"the agent runs as another user ({_holder(ledger)})", "ask that user to stop it") from error
+    until = time.monotonic() + STOPS_WITHIN_S
+    while pid_here(lease.holder) == pid:
+        if time.monotonic() > until:
+            raise Unreachable(
+                f"the agent (process {pid}) has not ended within {STOPS_WITHIN_S:.0f} s", f"see {log_file()}"
+            )
+        time.sleep(0.1)
+    show.out.print("agent stopped")
+
+
+@app.command()
+def status(as_json: show.AsJson = False) -> None:
+    """Whether an agent runs, and what waits for one."""
+    ledger = Ledger()
+    lease = ledger.lease(LEASE)
+    waiting = waiting_for_agent(ledger)
+    running = lease is not None and lease.alive
+    if as_json:
+        show.print_json(
+            {
+                "alive": running,
+                "holder": lease.holder if lease and running else None,
+                "since": lease.since if lease and running else None,
+                "waiting": [show.job_facts(job) for job in waiting],
+            }
+        )
+        return
+    show.out.print(
+        f"an agent is running ({_holder(ledger)})" if running else "no agent is running; westward agent start"
+    )
+    if waiting:
+        show.out.print(show.jobs_table(waiting))
+    else:
+        show.out.print("nothing waits for one")
+
+
+@app.command()
+def install() -> None:
+    """Write a systemd user unit that keeps an agent running, and say how to enable it. Nothing is enabled here."""
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    program = shutil.which("westward")
+    command = [program] if program else [sys.executable, "-m", "westward.cli.main"]
+    kept = [
+        name
+        for name in ("WESTWARD_STATE_DIR", "WESTWARD_LEDGER", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+        if name in os.environ
+    ]
+    if has_password(os.environ.get("WESTWARD_LEDGER") or "sqlite://"):
+        raise Unsafe("WESTWARD_LEDGER holds a password, which does not belong in a unit file", "put it into ~/.pgpass")
+    environment = "".join(f"Environment={_unit_quoted(f'{name}={os.environ[name]}')}\n" for name in kept)
+    base.mkdir(parents=True, exist_ok=True)
+    text = _UNIT_TEXT.format(environment=environment, command=" ".join(map(_unit_quoted, [*command, "agent", "run"])))
+    write_private(base / UNIT, text)
+    show.out.print(
+        f"written: {base / UNIT}\nenable it:           systemctl --user enable --now {UNIT}\n"
+        "and after log-off:   loginctl enable-linger   (where the site's administrators allow it)",
+        soft_wrap=True,
+    )
+
+
+def log_file() -> Path:
+    """What an agent in the background writes."""
+    return state_dir() / "agent.log"
+
+
+def tell_waiting(ledger: Ledger) -> None:
+    """Say when no agent is alive and what waits for it; nothing where nothing does."""
+    waiting = waiting_for_agent(ledger)
+    if waiting and not alive(ledger):
+        held = sum(job.phase is Phase.HELD and bool(job.waits_for) for job in waiting)
+        doubt = len(waiting) - held
+        what = [f"{doubt} in doubt"] if doubt else []
+        what += [f"{held} held until jobs at other sites have ended"] if held else []
+        show.err.print(
+            f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
+            soft_wrap=True,
+        )
+
+
+def _holder(ledger: Ledger) -> str:
+    lease = ledger.lease(LEASE)
+    if lease is None:
+        return "it has just ended"
+    host, pid, _ = lease.holder.rsplit("/", 2)
+    return f"process {pid} on {host}, for {format_duration(max(0.0, time.time() - lease.since.timestamp()))}"
+
+
+def _unit_quoted(word: str) -> str:
+    """A word for systemd.unit(5), which reads C escapes within quotes and its own %."""
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("%", "%%") + '"'

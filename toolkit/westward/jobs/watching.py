@@ -1,0 +1,105 @@
+"""Where jobs are watched: one question to each site a tick, whatever the number of its jobs.
+
+What happens when a cluster does not answer: its jobs are UNKNOWN, last seen when it answered last, and they come back when it does. A job
+that its cluster says it does not have is UNKNOWN too, and LOST only when nothing is left that could still tell of it: its cluster has
+answered so for a while, slurmdbd answers, and slurmctld owes it nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from westward.errors import Unreachable, WestwardError
+from westward.model.job import JobState, JobStatus
+from westward.slurm.client import Known, SlurmClient
+from westward.store.ledger import Ledger, Watched
+
+# a job that nobody knows is LOST only after this long: clocks differ, and records are on their way
+LOST_AFTER = timedelta(minutes=2)
+# after these ends a cluster may put a job back into its queue, so they are final only when they have been seen for a while
+MAY_COME_BACK = frozenset({JobState.NODE_FAIL, JobState.PREEMPTED, JobState.BOOT_FAIL, JobState.LAUNCH_FAILED})
+FINAL_AFTER = timedelta(seconds=30)
+# how far a cluster's clock may be from ours before its word on when a job ended misleads
+CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+def tick(ledger: Ledger, client: Callable[[str], SlurmClient], keys: Sequence[str] | None = None) -> int:
+    """Ask every site once about its jobs (or about those of the given keys), and record what it says; how many are otherwise."""
+    changed = 0
+    for site, watched in ledger.watched(keys=keys).items():
+        try:
+            changed += _ask(ledger, client(site), watched)
+        except WestwardError as error:
+            ledger.site_silent(site, str(error))
+        else:
+            ledger.site_answered(site)
+    return changed
+
+
+def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int:
+    by_id, missing = _newest_of_each_id(watched)
+    poll = client.poll({job_id: Known(job.state, job.reason) for job_id, job in by_id.items()})
+    seen: dict[str, JobStatus] = {}
+    for job_id, status in poll.changed.items():
+        job = by_id[job_id]
+        if status.name == job.slurm_name:
+            seen[job.key] = status
+        else:
+            missing[job.key] = (job, f"its id {job_id} now belongs to another job")
+    for job_id in poll.gone:
+        missing[by_id[job_id].key] = (by_id[job_id], "neither queue nor accounting of its site knows it")
+    now = datetime.now(UTC)
+    ledger.seen(seen, ended={key for key, status in seen.items() if _is_the_end(status, now)})
+    lasted = [job.key for job in watched if job.key not in seen and _has_lasted(job, now)]
+    ledger.ended(lasted)
+    for key in missing.keys() & lasted:  # its cluster has forgotten a job that had ended
+        del missing[key]
+    return len(seen) + len(lasted) + _record_missing(ledger, client, missing, now)
+
+
+def _newest_of_each_id(watched: Sequence[Watched]) -> tuple[dict[int, Watched], dict[str, tuple[Watched, str]]]:
+    """One job for each Slurm id, and the older ones: a cluster that was set up anew counts its ids from one again."""
+    by_id: dict[int, Watched] = {}
+    older: dict[str, tuple[Watched, str]] = {}
+    for job in sorted(watched, key=lambda job: job.created_at, reverse=True):
+        newest = by_id.setdefault(job.job_id, job)
+        if newest is not job:
+            older[job.key] = (job, f"its id {job.job_id} now belongs to job {newest.key}")
+    return by_id, older
+
+
+def _is_the_end(status: JobStatus, now: datetime) -> bool:
+    """Whether this is the end of the job, and not only of an attempt that another one may follow."""
+    if status.state not in MAY_COME_BACK:
+        return status.state.final
+    return status.ended_at is not None and now - status.ended_at > CLOCKS_DIFFER
+
+
+def _has_lasted(job: Watched, now: datetime) -> bool:
+    return job.state.final and now.timestamp() - (job.seen_at or 0.0) > FINAL_AFTER.total_seconds()
+
+
+def _record_missing(
+    ledger: Ledger, client: SlurmClient, missing: Mapping[str, tuple[Watched, str]], now: datetime
+) -> int:
+    new = {key: why for key, (job, why) in missing.items() if job.missing_since is None}
+    ledger.missing(new)
+    long_ago = now.timestamp() - LOST_AFTER.total_seconds()
+    late = {
+        key: why
+        for key, (job, why) in missing.items()
+        if job.missing_since is not None and job.missing_since <= long_ago
+    }
+    if not late or not _all_is_accounted(client):
+        return len(new)
+    ledger.lost(late)
+    return len(new) + len(late)
+
+
+def _all_is_accounted(client: SlurmClient) -> bool:
+    """Whether the accounting answers, and nothing is on its way to it; where that cannot be told, it is not so."""
+    try:
+        return client.accounting_backlog() == 0
+    except Unreachable:
+        return False
