@@ -42,6 +42,23 @@ def statements(world: World) -> Iterator[list[str]]:
         sql.event.remove(engine, "before_cursor_execute", note)
 
 
+class TestUnheard:
+    """The queue answers and the accounting does not."""
+
+    def test_what_left_the_queue_is_unknown_and_never_lost(self, world: World, no_grace: None) -> None:
+        stays, leaves = (submit(world) for _ in range(2))
+        world.cluster.set(1, JobState.RUNNING)
+        left = world.cluster.jobs.pop(2)
+        world.cluster.backlog = Unreachable("slurmdbd is down")
+        for _ in range(3):
+            running, unknown = world.jobs().refresh([stays, leaves])
+            assert running.state is JobState.RUNNING
+            assert (unknown.state, unknown.reason, unknown.phase) == (JobState.UNKNOWN, "slurmdbd is down", Phase.RELEASED)
+        world.cluster.backlog = 0
+        world.cluster.jobs[2] = replace(left, state=JobState.COMPLETED, held=False)
+        assert world.jobs().refresh([leaves])[0].state is JobState.COMPLETED
+
+
 class TestTick:
     def test_it_follows_the_cluster_to_the_end(self, world: World) -> None:
         made = submit(world)
@@ -250,6 +267,7 @@ class TestMissing:
         assert (job.state, job.phase) == (JobState.UNKNOWN, Phase.RELEASED)
         assert beside.state is JobState.PENDING, "its site answers"
         world.cluster.backlog = 0
+        world.jobs().refresh([made])
         assert world.jobs().refresh([made])[0].state is JobState.LOST
 
     @pytest.mark.usefixtures("no_grace")

@@ -164,7 +164,10 @@ class Client:
         changed = {
             job_id: status for job_id, status in here.items() if Known(status.state, status.reason) != known[job_id]
         }
-        return Poll(changed, frozenset(known) - here.keys())
+        gone = frozenset(known) - here.keys()
+        if isinstance(self.cluster.backlog, WestwardError):  # slurmdbd is down
+            return Poll(changed, frozenset(), dict.fromkeys(gone, str(self.cluster.backlog)))
+        return Poll(changed, gone)
 
     def accounting_backlog(self) -> int:
         self._arriving("backlog")

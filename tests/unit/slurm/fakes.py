@@ -31,7 +31,8 @@ class FakeSlurm:
 
     def program(self, name: str, lines: str) -> None:
         log = shlex.quote(str(self.folder / f"{name}.log"))
-        note = f'{{ printf "%s\\037" "$@"; printf "\\036"; }} >> {log}\n'
+        # in one write, since several run at once
+        note = f'printf "%s\\036" "$(printf "%s\\037" "$@")" >> {log}\n'
         file = self.folder / name
         file.write_text(f"#!/bin/sh\n{note}{lines}\n")
         file.chmod(0o755)

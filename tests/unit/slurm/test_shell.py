@@ -209,8 +209,10 @@ def test_an_accounting_that_is_down_proves_nothing(client: ShellClient, slurm: F
     )
     with pytest.raises(Unreachable, match="sacct"):
         client.find(["job~aaaaaaaaaaaa"])
-    with pytest.raises(Unreachable):
-        client.poll({7: Known(JobState.RUNNING)})
+    slurm.queue([RUNNING])
+    poll = client.poll({7: Known(JobState.RUNNING), 8: Known(JobState.PENDING)})
+    assert (set(poll.changed), poll.gone, set(poll.unheard)) == ({8}, frozenset(), {7})
+    assert "sacct" in poll.unheard[7]
 
 
 def test_a_job_is_found_in_queue_and_accounting(client: ShellClient, slurm: FakeSlurm) -> None:

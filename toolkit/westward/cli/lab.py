@@ -95,7 +95,7 @@ def status(
     if not found:
         print("no lab is up; 'westward lab up east-west' brings one up")
         return
-    table = Table("lab", "cluster", "node", "container", "slurm", "slurmrestd", box=None, header_style="bold")
+    table = Table("lab", "cluster", "node", "container", "slurm", "door", box=None, header_style="bold")
     for node in found:
         good = node.container == "running" and node.slurm is not None
         table.add_row(

@@ -47,6 +47,13 @@ def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int
             seen[job.key] = status
         else:
             missing[job.key] = (job, f"its id {job_id} now belongs to another job")
+    ledger.unheard(
+        {
+            by_id[job_id].key: why
+            for job_id, why in poll.unheard.items()
+            if (by_id[job_id].state, by_id[job_id].reason) != (JobState.UNKNOWN, why)
+        }
+    )
     for job_id in poll.gone:
         missing[by_id[job_id].key] = (by_id[job_id], "neither queue nor accounting of its site knows it")
     now = datetime.now(UTC)

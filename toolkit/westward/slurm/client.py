@@ -8,7 +8,7 @@ from silence. Calls about many things answer for each of them, so that one that 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -37,10 +37,15 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """One look at many jobs: those that are otherwise than was known, and those that neither queue nor accounting knows."""
+    """One look at many jobs: those that are otherwise than was known, and those that neither queue nor accounting knows.
+
+    Attributes:
+        unheard: jobs that the queue does not have (or not all tasks of), while the accounting does not answer; with what is wrong there.
+    """
 
     changed: Mapping[int, JobStatus]
     gone: frozenset[int]
+    unheard: Mapping[int, str] = field(default_factory=dict)
 
 
 class SlurmClient(Protocol):

@@ -171,7 +171,14 @@ class RestClient:
         statuses, arrays = self._details(ask, listed)
         left.extend(job_id for job_id in ask if job_id not in statuses and job_id not in arrays)
         grown = {job_id for job_id in arrays if self._grow(job_id, listed)}
-        accounted, accounted_arrays = self._accounted(left, [job_id for job_id in grown if self._is_partial(job_id)])
+        partial = [job_id for job_id in grown if self._is_partial(job_id)]
+        unheard: dict[int, str] = {}
+        try:
+            accounted, accounted_arrays = self._accounted(left, partial)
+        except Unreachable as error:
+            accounted, accounted_arrays = {}, {}
+            unheard = dict.fromkeys((*left, *partial), str(error))
+            arrays = {job_id: parts for job_id, parts in arrays.items() if job_id not in unheard}
         for job_id, parts in accounted_arrays.items():
             before = self._arrays.get(job_id, {})
             self._arrays[job_id] = merged(self._listed_tasks(job_id, listed), before, parts)
@@ -182,7 +189,7 @@ class RestClient:
         changed = {
             job_id: status for job_id, status in statuses.items() if job_id in grown or _differs(status, known[job_id])
         }
-        return Poll(changed, frozenset(left).difference(statuses))
+        return Poll(changed, frozenset(left).difference(statuses, unheard), unheard)
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         query = {"start_time": _moment(since), "show_duplicates": "true"}

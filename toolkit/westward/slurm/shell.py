@@ -222,11 +222,18 @@ class ShellClient:
         (answer,) = self._ask(self._queue_words(token))
         lines = text.queue(answer.stdout, token)
         others, ask = self._otherwise(known, lines)
-        records = self._records_of(ask, token)
+        unheard: dict[int, str] = {}
+        try:
+            records = self._records_of(ask, token)
+        except Unreachable as error:
+            records, unheard = {}, dict.fromkeys(ask, str(error))
         extra = self._details(others)
         changed: dict[int, JobStatus] = {}
         gone: set[int] = set()
         for job_id in (*others, *(job_id for job_id in ask if job_id not in lines)):
+            if job_id in unheard:
+                self._seen.pop(job_id, None)  # to be asked again
+                continue
             rows = records.get(job_id, [])
             rows += [text.detailed(text.queued(fields), fields[1], extra) for fields in lines.get(job_id, ())]
             if not rows:
@@ -240,7 +247,7 @@ class ShellClient:
             new_counts = bool(status.tasks) and (told is None or told.tasks != status.tasks)
             if new_counts or not _same(was, status.state, status.reason):
                 changed[job_id] = status
-        return Poll(changed, frozenset(gone))
+        return Poll(changed, frozenset(gone), unheard)
 
     def _otherwise(
         self, known: Mapping[int, Known], lines: Mapping[int, list[list[str]]]

@@ -84,7 +84,8 @@ class Ledger:
             raise NotFound(f"no job here has a key that begins with {text!r}", "list them with 'westward jobs'")
         if len(found) > 1:
             raise InputError(
-                f"'{text}' is the beginning of several keys: {', '.join(sorted(job.key for job in found))}", "write more of it"
+                f"'{text}' is the beginning of several keys: {', '.join(sorted(job.key for job in found))}",
+                "write more of it",
             )
         return found[0]
 
@@ -106,13 +107,14 @@ class Ledger:
         query = sql.select(_jobs.c.site, *(_jobs.c[name] for name in Watched._fields)).where(
             _jobs.c.phase == Phase.RELEASED, _jobs.c.job_id.is_not(None)
         )
+        state = Watched._fields.index("state")
         queries = [query] if keys is None else [query.where(_jobs.c.key.in_(part)) for part in _parts(keys)]
         found: dict[str, list[Watched]] = {}
         with self._reading() as db:
             for query in queries:
                 for site, *values in db.execute(query):
-                    watched = Watched(*values)
-                    found.setdefault(site, []).append(watched._replace(state=JobState(watched.state)))
+                    values[state] = JobState(values[state])
+                    found.setdefault(site, []).append(Watched(*values))
         return found
 
     def counts(self) -> dict[tuple[Phase, JobState], int]:
@@ -279,6 +281,10 @@ class Ledger:
         """Their clusters answer that there are no such jobs. UNKNOWN, since an accounting may lag behind; `seen_at` stays."""
         since = sql.func.coalesce(_jobs.c.missing_since, _now())
         self._tell(reasons, _LET_GO, state=JobState.UNKNOWN, missing_since=since)
+
+    def unheard(self, reasons: Mapping[str, str]) -> None:
+        """They have left their queues, and the accounting does not answer: UNKNOWN, and no sign that they are missing."""
+        self._tell(reasons, _LET_GO, state=JobState.UNKNOWN)
 
     def lost(self, reasons: Mapping[str, str]) -> None:
         """They are nowhere, and nothing that could still tell of them is left unasked."""
