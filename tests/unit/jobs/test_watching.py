@@ -53,7 +53,11 @@ class TestUnheard:
         for _ in range(3):
             running, unknown = world.jobs().refresh([stays, leaves])
             assert running.state is JobState.RUNNING
-            assert (unknown.state, unknown.reason, unknown.phase) == (JobState.UNKNOWN, "slurmdbd is down", Phase.RELEASED)
+            assert (unknown.state, unknown.reason, unknown.phase) == (
+                JobState.UNKNOWN,
+                "slurmdbd is down",
+                Phase.RELEASED,
+            )
         world.cluster.backlog = 0
         world.cluster.jobs[2] = replace(left, state=JobState.COMPLETED, held=False)
         assert world.jobs().refresh([leaves])[0].state is JobState.COMPLETED
