@@ -246,9 +246,42 @@ def test_every_field_of_a_submission(submission: Submission) -> None:
     assert "priority" not in nativedata.job_fields(replace(submission, hold=False))
 
 
-def test_what_pyslurm_has_no_field_for(submission: Submission) -> None:
-    assert "--time-min" in nativedata.refused(replace(submission, options={"time-min": "5"}))
-    # without one, pyslurm would copy this process's variables into the job
+def test_options_that_pyslurm_has_a_field_for(submission: Submission) -> None:
+    options = {
+        "comment": "it's", "exclusive": None, "kill-on-invalid-dep": "yes", "mail-type": "FAIL,END", "nice": None,
+        "signal": "B:USR1@90", "spread-job": None,
+    }  # fmt: skip
+    asked = replace(submission, options=options)
+    assert nativedata.refused(asked) == ""
+    fields = nativedata.job_fields(asked)
+    told = (
+        "comment",
+        "resource_sharing",
+        "kill_on_invalid_dependency",
+        "mail_types",
+        "nice",
+        "signal",
+        "spreads_over_nodes",
+    )
+    assert [fields[name] for name in told] == [
+        "it's", "no", True, ["FAIL", "END"], 100, {"signal": 10, "time": 90, "batch_only": True}, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("time-min", "5"), ("comment", None), ("exclusive", "topo"), ("kill-on-invalid-dep", "no"), ("mail-type", "ALL"),
+        ("nice", "very"), ("nice", "0"), ("signal", "NOSUCH"), ("signal", "USR1@0"), ("spread-job", "yes"),
+    ],
+)  # fmt: skip
+def test_what_pyslurm_has_no_field_for(submission: Submission, option: str, value: str | None) -> None:
+    said = nativedata.refused(replace(submission, options={option: value}))
+    assert f"--{option}" + (f"={value}" if value else "") in said
+
+
+def test_a_job_needs_variables_of_its_own(submission: Submission) -> None:
+    """Without one, pyslurm would copy all those of this process into the job."""
     assert nativedata.refused(replace(submission, environment={}))
 
 

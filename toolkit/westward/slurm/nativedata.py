@@ -17,6 +17,10 @@ MIB = 1024**2
 _MASK = re.compile(r"0x[0-9A-Fa-f]+")
 _SIGNAL = re.compile(r"(?:(?P<batch>B):)?(?P<signal>[A-Za-z0-9]+)(?:@(?P<seconds>\d{1,5}))?")
 _SIGNAL_SECONDS = 60  # sbatch(1): the default of --signal
+# pyslurm knows no INVALID_DEPEND, which ALL has as well, and cannot say NONE
+_MAIL = frozenset({
+    "ARRAY_TASKS", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50",
+})  # fmt: skip
 
 Convert = Callable[[str | None], Mapping[str, Any] | None]
 
@@ -31,6 +35,11 @@ def _switch(field: str) -> Convert:
 
 def _one_of(field: str, words: Mapping[str, Any]) -> Convert:
     return lambda value: {field: words[value or ""]} if (value or "") in words else None
+
+
+def _mail(value: str | None) -> Mapping[str, Any] | None:
+    words = (value or "").upper().split(",")
+    return {"mail_types": words} if _MAIL.issuperset(words) else None
 
 
 def _nice(value: str | None) -> Mapping[str, Any] | None:
@@ -64,6 +73,7 @@ OPTIONS: Mapping[str, Convert] = {
     "input": _text("standard_in"),
     "kill-on-invalid-dep": _one_of("kill_on_invalid_dependency", {"yes": True}),
     "licenses": _text("licenses"),
+    "mail-type": _mail,
     "mail-user": _text("mail_user"),
     "mcs-label": _text("mcs_label"),
     "network": _text("network"),
