@@ -12,9 +12,11 @@ Many jobs go together: one transaction and one call to their site for each step,
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,7 +32,7 @@ from westward.store.ledger import OPEN, UNSETTLED, Intent, Job, Ledger, Phase
 # how long after its last submit request a job that needed several is searched for late twins: longer than any gateway holds a request
 TWIN_WINDOW = timedelta(minutes=30)
 # jobs whose requests go out together: a killed process leaves at most so many in doubt, and each step is one commit for all of them
-TOGETHER = 64
+TOGETHER = 128
 # the n-th look for a job in doubt that its cluster does not have comes this long after the last request, doubled each time, with jitter
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 300.0
@@ -101,6 +103,25 @@ class Jobs:
             InputError: one of them cannot be rendered, or can never start; then none was submitted.
         """
         return [job if error is None else error for job, error in self._submit(wanted)]
+
+    def submit_stream(self, wanted: Iterable[tuple[JobSpec, Decision]]) -> Iterator[Job | WestwardError]:
+        """As `submit_many`, for as many jobs as come: while some are on their way to their sites, the next are taken from `wanted`.
+
+        Use it as its only user until it is through; whoever stops early waits for those that are on their way.
+
+        Raises:
+            InputError: as `submit_many`, of the jobs that were not taken up yet.
+        """
+        source = iter(wanted)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            on_their_way: Future[list[Job | WestwardError]] | None = None
+            while some := list(islice(source, TOGETHER)):
+                following = pool.submit(self.submit_many, some)
+                if on_their_way is not None:
+                    yield from on_their_way.result()
+                on_their_way = following
+            if on_their_way is not None:
+                yield from on_their_way.result()
 
     def _submit(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[tuple[Job, WestwardError | None]]:
         named = {dependency.key for spec, _ in wanted for dependency in spec.depends_on}
