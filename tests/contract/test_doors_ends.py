@@ -17,7 +17,7 @@ import pytest
 
 from contract.clusters import Judge, wait_until
 from contract.doors import CLUSTERS, DOORS, Looked, Opened, each_cluster, several_doors, through
-from westward.model.job import Array, Attempt, JobState, Launcher, Resources, Submission
+from westward.model.job import Array, Attempt, JobState, JobStatus, Launcher, Resources, Submission
 from westward.slurm.client import Known
 
 pytestmark = pytest.mark.lab
@@ -51,12 +51,14 @@ class Story:
     Attributes:
         jobs: (door, kind of job) -> what was submitted, and its id.
         looks: (moment, door) -> what that door said of all jobs of all doors that had to do with that moment.
-        judged: id -> (state, exit code, restarts): the last record that the accounting has of it.
+        codes: (moment, id) -> exit code and signal ("0:15") as slurmctld had them then; a cancelled job's differ from the accounting's.
+        judged: id -> (state, exit code and signal) of the last record that the accounting has of it.
     """
 
     began: datetime
     jobs: dict[tuple[str, str], tuple[Submission, int]] = field(default_factory=dict)
     looks: dict[tuple[str, str], Looked] = field(default_factory=dict)
+    codes: dict[tuple[str, int], str] = field(default_factory=dict)
     judged: dict[int, tuple[str, str]] = field(default_factory=dict)
     history: dict[str, list[Attempt]] = field(default_factory=dict)
     records: list[list[str]] = field(default_factory=list)
@@ -113,6 +115,9 @@ class Stage:
     def look(self, moment: str, job_ids: Iterable[int]) -> None:
         ids = list(job_ids)
         names = [submission.name for submission, job_id in self.story.jobs.values() if job_id in ids]
+        for job_id in ids:
+            for record in self.judge.jobs(job_id)[:1]:
+                self.story.codes[moment, job_id] = record["ExitCode"]
         for opened in self.doors:
             poll = opened.client.poll(dict.fromkeys(ids, Known(JobState.SUSPENDED)))
             self.story.looks[moment, opened.door] = Looked(opened.client.find(names), poll.changed, poll.gone)
@@ -219,18 +224,22 @@ def test_final_states(stories: Mapping[str, Story], opened: Opened, moment: str)
     wrong = []
     for kind in story.kinds(opened.cluster):
         submission, job_id = story.jobs[opened.door, kind]
-        looked = story.looks["in the accounting" if moment == "accounting" else _moment(kind, opened), opened.door]
-        if moment == "queue" and kind == "second node":
-            looked = story.looks["late", opened.door]
-        code, _, signal = story.judged[job_id][1].partition(":")
+        when = "in the accounting" if moment == "accounting" else _moment(kind, opened)
+        looked = story.looks[when, opened.door]
+        code, _, signal = story.codes.get((when, job_id), story.judged[job_id][1]).partition(":")
         if kind == "array":
             code, signal = "3", "0"
-        expected = (job_id, ENDS[kind], int(code), int(signal) or None)
-        for how, status in (("find", looked.found[submission.name][-1]), ("poll", looked.polled[job_id])):
-            told = (status.job_id, status.state, status.exit_code, status.signal)
+        # what a signal ended has no exit code
+        expected = (job_id, ENDS[kind], None if int(signal) else int(code), int(signal) or None)
+        for how, status in (("find", _last(looked.found[submission.name])), ("poll", looked.polled[job_id])):
+            told = status and (status.job_id, status.state, status.exit_code, status.signal)
             if told != expected:
                 wrong.append(f"{kind}, {how}: {told}, not {expected}")
     assert not wrong, "\n".join(wrong)
+
+
+def _last(statuses: Sequence[JobStatus]) -> JobStatus | None:
+    return statuses[-1] if statuses else None
 
 
 def _moment(kind: str, opened: Opened) -> str:

@@ -117,7 +117,7 @@ from westward.slurm.client import open_client
 from westward.store.ledger import Ledger
 job = Ledger().find(sys.argv[1])
 with open_client(load_catalogue().sites[job.site]) as client:
-    print(client.submit_held(job.submission))
+    print(*client.submit([job.submission]))
 """
     twin = subprocess.run(
         [sys.executable, "-c", late, job["key"]], capture_output=True, text=True, timeout=60, check=True
