@@ -14,7 +14,7 @@ from typing import Any
 
 from westward import process
 
-BENCHMARKS = ("lab_boot",)
+BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate")
 TIMEOUT_S = 900
 
 
