@@ -6,7 +6,8 @@ import pytest
 
 from unit.jobs.world import DOUBT, KNOWN, SILENT, Killed, World, a_job, decision, fails, killed_at, submit
 from westward.errors import InputError, NotFound, SiteRefused
-from westward.jobs.lifecycle import Jobs, is_met
+from westward.jobs.dependencies import is_met
+from westward.jobs.lifecycle import Jobs
 from westward.model.job import After, Dependency, JobState
 from westward.store.ledger import Job, Phase
 

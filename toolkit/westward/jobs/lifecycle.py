@@ -20,14 +20,14 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 
-from westward.errors import InputError, NotFound, SiteRefused, Unreachable, WestwardError
-from westward.jobs import watching
+from westward.errors import NotFound, SiteRefused, Unreachable, WestwardError
+from westward.jobs import dependencies, watching
 from westward.model.decision import Decision
-from westward.model.job import After, Dependency, JobSpec, JobState, new_key
+from westward.model.job import JobSpec, new_key
 from westward.model.site import Site
 from westward.slurm.client import InDoubt, SlurmClient, open_client
 from westward.slurm.script import render
-from westward.store.ledger import OPEN, UNSETTLED, Intent, Job, Ledger, Phase
+from westward.store.ledger import UNSETTLED, Intent, Job, Ledger, Phase
 
 # how long after its last submit request a job that needed several is searched for late twins: longer than any gateway holds a request
 TWIN_WINDOW = timedelta(minutes=30)
@@ -154,37 +154,13 @@ class Jobs:
         offer = decision.chosen
         assert offer is not None, "the caller shows the rejections"
         key = new_key()
-        native, waits_for = self._dependencies(spec.depends_on, offer.site)
+        native, waits_for = dependencies.told(self._ledger, spec.depends_on, offer.site)
         submission = render(spec, offer, self._sites[offer.site], key, native)
         if waits_for:
             submission = replace(submission, hold=True)
         if self._told is None or self._told[0] is not decision:  # many jobs may rest on one decision
             self._told = decision, {**asdict(decision), "decided_at": decision.decided_at.isoformat()}
         return Intent(key, spec.name, spec.template, offer.site, submission, spec.outputs, self._told[1], waits_for)
-
-    def _dependencies(self, wanted: Sequence[Dependency], site: str) -> tuple[str | None, tuple[Dependency, ...]]:
-        """What the job's own cluster can wait for, in its words, and what somebody of ours has to wait for.
-
-        Raises:
-            NotFound: a job named there is not in the ledger.
-            InputError: a dependency can never be met.
-        """
-        native, ours = [], []
-        for dependency in wanted:
-            job = self._ledger.find(dependency.key)
-            met = is_met(dependency, job)
-            if met is False:
-                raise InputError(f"'{dependency}' can never be met: job {job.key} is {_end(job)}")
-            if met is None and job.site == site and job.job_id is not None:
-                native.append(f"{dependency.after}:{job.job_id}")
-            elif met is None:
-                if dependency.after is After.CORRESPONDING:
-                    where = f"at '{job.site}'" if job.site != site else "in doubt"
-                    raise InputError(
-                        f"'{dependency}': tasks can only correspond within one site, '{site}'; job {job.key} is {where}"
-                    )
-                ours.append(Dependency(dependency.after, job.key))
-        return ",".join(native) or None, tuple(ours)
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
@@ -227,7 +203,7 @@ class Jobs:
         """
         jobs = [job for job in jobs if job.phase in UNSETTLED]
         failed: dict[str, WestwardError] = {}
-        met = self._met(jobs)
+        met = dependencies.met(self._ledger, jobs)
         never_sent = {
             job.key: "cancelled before it was submitted" if job.cancelled else f"not submitted: {met[job.key]}"
             for job in jobs
@@ -334,7 +310,7 @@ class Jobs:
 
     def _let_go(self, client: SlurmClient, held: Sequence[Job]) -> dict[str, WestwardError]:
         """Release what is held and may start, and cancel what is not wanted any more."""
-        met = self._met(held)
+        met = dependencies.met(self._ledger, held)
         wishes = self._ledger.mine([job.key for job in held])
         held = [job for job in held if job.key in wishes]
         unwanted = [job for job in held if wishes[job.key]]
@@ -360,12 +336,6 @@ class Jobs:
             return {keys[job_id]: error for job_id, error in call(list(keys)).items()}
         except WestwardError as error:
             return dict.fromkeys(keys.values(), error)
-
-    def _met(self, jobs: Iterable[Job]) -> dict[str, bool | str | None]:
-        """Whether everything that each of these waits for at other sites has come: why not where it never will, None where it may yet."""
-        keys = {dependency.key for job in jobs for dependency in job.waits_for}
-        others = {other.key: other for other in self._ledger.get_many(sorted(keys))}
-        return {job.key: _all_met(job, others) for job in jobs}
 
     # --- twins -------------------------------------------------------------------------------------------------------
 
@@ -418,34 +388,6 @@ class Jobs:
         if self._on_step is not None:
             for job in jobs:
                 self._on_step(step, job)
-
-
-def is_met(dependency: Dependency, job: Job) -> bool | None:
-    """Whether what another job waits for has come: False where it never will, None where it may yet."""
-    over = job.phase not in OPEN
-    good = job.phase is Phase.ENDED and job.state is JobState.COMPLETED
-    match dependency.after:
-        case After.START:
-            return True if job.started_at is not None or over else None
-        case After.ANY:
-            return True if over else None
-        case After.NOT_OK:
-            return not good if over else None
-        case _:
-            return good if over else None
-
-
-def _all_met(job: Job, others: Mapping[str, Job]) -> bool | str | None:
-    answers = [(dependency, is_met(dependency, others[dependency.key])) for dependency in job.waits_for]
-    never = [dependency for dependency, met in answers if met is False]
-    if never:
-        other = others[never[0].key]
-        return f"'{never[0]}' can never be met: job {other.key} at '{other.site}' is {_end(other)}"
-    return None if any(met is None for _, met in answers) else True
-
-
-def _end(job: Job) -> str:
-    return "not submitted" if job.phase is Phase.REFUSED else str(job.state)
 
 
 def _retry_after_s(attempts: int) -> float:
