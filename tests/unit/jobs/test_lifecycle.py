@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,13 +17,14 @@ from unit.jobs.world import (
     STEPS,
     Killed,
     World,
+    assert_started_once,
     decision,
     fails,
     killed_at,
     submit,
 )
 from westward.errors import NotFound, SiteRefused, StorageError, Unreachable, WestwardError
-from westward.jobs import lifecycle
+from westward.jobs import lifecycle, watching
 from westward.jobs.lifecycle import Jobs
 from westward.model.job import JobState, JobStatus
 from westward.model.site import Site
@@ -100,6 +102,39 @@ class TestSubmit:
         assert [str(error) for _, error in told] == ["site 'west' refuses: Access denied"] or (
             "Access denied" in world.only().reason
         )
+
+    @pytest.mark.parametrize(
+        "error", [StorageError("the token is for all to read"), WestwardError("no more processes")]
+    )
+    def test_a_request_that_could_not_leave_leaves_nothing(self, world: World, error: WestwardError) -> None:
+        """The door says so as its answer: a token that others can read, a host that starts no program."""
+        world.cluster.before["submit"] = fails(error, times=1)
+        with pytest.raises(type(error)):
+            submit(world)
+        assert world.only().phase is Phase.REFUSED
+        assert world.settle() == []
+        assert world.cluster.jobs == {}, "its user has submitted it again by now"
+
+    @pytest.mark.parametrize("error", [SILENT, DOUBT, SiteRefused("site 'west' refuses: Access denied")])
+    def test_one_that_is_there_and_not_let_go_says_that_it_is_there(self, world: World, error: WestwardError) -> None:
+        world.cluster.before["release"] = fails(error)
+        with pytest.raises(type(error)) as caught:
+            submit(world)
+        assert f"job {world.only().key} is at site 'west', held" in str(caught.value)
+        assert "do not submit it again" in caught.value.next_step
+
+    @pytest.mark.parametrize("step", ["attempt", "handles", "released"])
+    def test_a_disk_that_fills_on_the_way_says_which_job_is(
+        self, world: World, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        full = fails(StorageError("its disk is full"))
+        with monkeypatch.context() as patch, pytest.raises(StorageError) as caught:
+            patch.setattr(world.ledger, step, lambda *_a, **_k: full())
+            submit(world)
+        assert f"job {world.only().key} may be on the way" in str(caught.value)
+        assert "westward jobs" in caught.value.next_step
+        assert world.settle() == []
+        assert_started_once(world)
 
 
 @pytest.mark.usefixtures("no_wait")
@@ -225,8 +260,47 @@ def before_the_claim(ledger: Ledger, meanwhile: Callable[[], None]) -> Ledger:
     ledger.claim = claim_later  # type: ignore[method-assign]
     return ledger
 
+    def test_held_and_its_accounting_is_down(self, world: World) -> None:
+        with pytest.raises(Killed):
+            world.jobs(killed_at("held")).submit(job(), decision())
+        world.cluster.backlog = Unreachable("slurmdbd is down")
+        assert world.settle() == []
+        assert world.cluster.started == [1]
+
+    def test_let_go_unrecorded_and_over_before_its_accounting_tells(self, world: World) -> None:
+        """It ran and left the queue while slurmctld owed slurmdbd: its record comes later."""
+        world.cluster.after["release"] = fails(Killed(), times=1)
+        with pytest.raises(Killed):
+            submit(world)
+        record = replace(world.cluster.jobs.pop(1), state=JobState.COMPLETED)
+        world.cluster.backlog = 7
+        for _ in range(3):
+            world.settle()
+            world.jobs().watch()
+        assert (world.only().phase, world.only().state) == (Phase.RELEASED, JobState.UNKNOWN)
+        world.cluster.backlog, world.cluster.jobs[1] = 0, record
+        world.jobs().watch()
+        assert (world.only().phase, world.only().state) == (Phase.ENDED, JobState.COMPLETED)
+        assert world.cluster.started == [1]
+
 
 class TestTwoProcesses:
+    def test_two_in_one_process_submit_it_once(self, world: World) -> None:
+        """Threads of a service, each with a ledger of its own."""
+        with pytest.raises(Killed):
+            world.jobs(killed_at("intent")).submit(job(), decision())
+        other = world.again()
+        told: list[str] = []
+        world.jobs(lambda step, _: told.append(step) or Jobs(other, KNOWN.sites, world.connect).settle()).settle()  # type: ignore[func-returns-value]
+        assert len(told) > 1
+        assert_started_once(world)
+
+    def test_a_second_id_is_never_the_handle(self, world: World) -> None:
+        made = submit(world)
+        with world.ledger.claim([made.key]):
+            assert world.ledger.handles({made.key: 99}) == set()
+        assert world.only().job_id == made.job_id
+
     def test_one_that_finishes_while_another_looks_is_not_submitted_again(self, world: World) -> None:
         """`westward jobs` lists an unfinished submission; before it claims it, the submitter is through."""
         with pytest.raises(Killed):
@@ -325,10 +399,32 @@ class TestCancel:
     def test_at_a_site_that_is_away_it_is_told_and_can_be_repeated(self, world: World) -> None:
         made = submit(world)
         world.cluster.before["any"] = fails(SILENT)
-        with pytest.raises(Unreachable):
+        with pytest.raises(Unreachable, match="is cancelled when that is over"):
             world.jobs().cancel(made)
         world.cluster.before.clear()
         assert world.jobs().cancel(made).state is JobState.CANCELLED
+
+    def test_the_wish_is_carried_out_by_whoever_comes_next(self, world: World) -> None:
+        made = submit(world)
+        world.cluster.set(1, JobState.RUNNING)
+        world.cluster.before["any"] = fails(SILENT)
+        with pytest.raises(Unreachable):
+            world.jobs().cancel(made)
+        assert [job.key for job, _ in world.settle()] == [made.key]
+        world.cluster.before.clear()
+        assert world.settle() == []
+        assert world.cluster.jobs[1].state is JobState.CANCELLED
+        world.cluster.asked.clear()
+        world.settle()
+        assert world.cluster.asked == [], "its site has been told"
+
+    @pytest.mark.parametrize("phase", ["held", "released"])
+    def test_without_its_accounting_the_queue_is_enough(self, world: World, phase: str) -> None:
+        with pytest.raises(Killed):
+            world.jobs(killed_at(phase)).submit(job(), decision())
+        world.cluster.backlog = Unreachable("slurmdbd is down")
+        assert world.jobs().cancel(world.only()).state is JobState.CANCELLED
+        assert world.cluster.alive() == []
 
 
 class TestSetUpAnew:
@@ -343,7 +439,8 @@ class TestSetUpAnew:
         world.jobs().cancel(told)
         assert world.cluster.alive() == [told.job_id]
 
-    def test_settle_releases_nobody_else_s_job(self, world: World) -> None:
+    def test_settle_releases_nobody_else_s_job(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(watching, "LOST_AFTER", timedelta(0))
         with pytest.raises(Killed):
             world.jobs(killed_at("held")).submit(job(), decision())
         held = world.only()
@@ -352,6 +449,8 @@ class TestSetUpAnew:
         }
         world.settle()
         assert world.cluster.started == []
+        assert (world.only().state, world.only().phase) == (JobState.UNKNOWN, Phase.RELEASED)
+        world.jobs().watch()
         assert world.only().state is JobState.LOST
 
     def test_what_was_never_sent_can_be_cancelled_when_its_site_is_gone(self, world: World) -> None:

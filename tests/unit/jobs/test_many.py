@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import pytest
 
 from unit.jobs.world import (
@@ -19,7 +22,8 @@ from unit.jobs.world import (
 )
 from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
 from westward.jobs import lifecycle
-from westward.model.job import JobState
+from westward.model.decision import Decision
+from westward.model.job import JobSpec, JobState
 from westward.slurm.client import InDoubt
 from westward.store.ledger import Job, Phase
 
@@ -128,7 +132,8 @@ def test_killed_twice_in_a_row(world: World, first: str, second: str) -> None:
 
 
 @pytest.mark.usefixtures("no_wait")
-def test_every_answer_lost_and_every_request_late(world: World) -> None:
+def test_every_answer_lost_and_every_request_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "TOGETHER", COUNT)
     world.cluster.before["submit"] = fails(DOUBT, times=COUNT)
     world.jobs().submit_many(many(COUNT))
     assert world.settle() == []
@@ -138,20 +143,74 @@ def test_every_answer_lost_and_every_request_late(world: World) -> None:
     assert_started_once(world)
 
 
-def test_a_wish_to_cancel_counts_whenever_it_comes(world: World) -> None:
+@pytest.mark.parametrize("moment", STEPS)
+def test_a_wish_to_cancel_counts_whenever_it_comes(world: World, moment: str) -> None:
     """`westward cancel` of another process leaves its wish while the submitter holds the claims."""
-    moments = iter(STEPS * COUNT)
 
     def wish(step: str, told: Job) -> None:
-        if step == next(moments):
+        if step == moment:
             world.ledger.cancel_wanted(told.key)
 
     world.jobs(wish).submit_many(many(COUNT))
-    world.settle()
-    wished = [job for job in world.ledger.jobs() if job.cancelled and job.phase is not Phase.RELEASED]
+    assert world.settle() == []
     world.jobs().watch()
-    for job in world.ledger.get_many([job.key for job in wished]):
-        assert job.state is JobState.CANCELLED
+    assert [job.state for job in world.ledger.jobs()] == [JobState.CANCELLED] * COUNT
+    assert world.cluster.alive() == []
+
+
+def test_a_site_that_is_away_is_asked_once_whatever_the_number_of_jobs(world: World) -> None:
+    world.cluster.before["submit"] = fails(DOUBT)
+    for _ in range(COUNT):
+        world.jobs().submit_many(many(1))
+    world.cluster.asked.clear()
+    world.cluster.before["find"] = fails(SILENT)
+    looks = iter(range(99))
+    world.cluster.before["any"] = lambda: next(looks) and None  # type: ignore[func-returns-value]
+    assert len(world.settle()) == COUNT
+    assert next(looks) == 1
+
+
+def test_a_site_that_answers_no_submission_gets_no_more_of_them(world: World) -> None:
+    world.cluster.before["submit"] = fails(DOUBT)
+    answers = world.jobs().submit_many(many(COUNT))
+    assert len(world.cluster.submissions) == lifecycle.TOGETHER
+    assert [type(answer) for answer in answers] == [InDoubt] * 3 + [Unreachable] * 4
+    assert phases(world) == [Phase.SUBMITTING] * 3 + [Phase.REFUSED] * 4
+
+
+def test_a_site_that_hangs_keeps_no_other_one_waiting(world: World) -> None:
+    asked = threading.Event()
+    world.east.after["submit"] = asked.set
+    world.cluster.before["submit 0"] = lambda: None if asked.wait(10) else pytest.fail("east was not asked meanwhile")
+    made = world.jobs().submit_many([(a_job(), decision("west")), (a_job(), decision("east"))])
+    assert [job.phase for job in made if isinstance(job, Job)] == [Phase.RELEASED] * 2
+
+
+class TestStream:
+    def test_all_come_back_in_their_order(self, world: World) -> None:
+        made = list(world.jobs().submit_stream((a_job(name=f"job-{i}"), decision()) for i in range(COUNT)))
+        assert [job.name for job in made if isinstance(job, Job)] == [f"job-{i}" for i in range(COUNT)]
+        assert_started_once(world)
+
+    def test_the_next_are_taken_while_some_are_on_their_way(self, world: World) -> None:
+        composed = threading.Event()
+        world.cluster.before["submit 0"] = lambda: None if composed.wait(10) else pytest.fail("nothing was composed")
+
+        def wanted() -> Iterator[tuple[JobSpec, Decision]]:
+            yield from many(lifecycle.TOGETHER)
+            composed.set()
+            yield from many(1)
+
+        assert len(list(world.jobs().submit_stream(wanted()))) == lifecycle.TOGETHER + 1
+
+    def test_what_comes_after_one_that_cannot_be_rendered_is_not_sent(self, world: World) -> None:
+        bad = [(a_job(options={"--x": "1"}), decision())]
+        stream = world.jobs().submit_stream(many(3) + bad + many(COUNT))
+        told = []
+        with pytest.raises(InputError, match="not a long option"):
+            for answer in stream:
+                told.append(answer)
+        assert len(told) == len(world.cluster.submissions) == len(world.ledger.jobs()) == 3
 
 
 def test_one_commit_and_one_call_for_each_step_whatever_their_number(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from unit.jobs.world import DOUBT, STEPS, Killed, World, a_job, decision, fails, killed_at, many, submit
+from unit.jobs.world import DOUBT, SILENT, STEPS, Killed, World, a_job, decision, fails, killed_at, many, submit
 from westward.jobs import lifecycle
-from westward.model.job import JobState
+from westward.model.job import JobState, new_key
 from westward.slurm.client import InDoubt
 from westward.store.ledger import Job, Phase
 
@@ -22,7 +23,8 @@ class TestRetry:
         world.jobs().submit_many(many(1))
         ((job, error),) = world.settle()
         assert isinstance(error, InDoubt)
-        assert "is not at site 'west' (yet); it is submitted again in" in str(error)
+        assert "is not at site 'west' (yet); it is submitted again at" in str(error)
+        assert str(world.settle()[0][1]) == str(error), "said once, an agent does not say it again every second"
         assert world.ledger.get(job.key).reason == str(error)
         assert len(world.cluster.submissions) == 1
 
@@ -33,12 +35,25 @@ class TestRetry:
         assert world.settle() == []
         assert (world.only().attempts, world.cluster.started) == (1, [1])
 
-    def test_the_wait_doubles_up_to_its_limit_and_differs_from_job_to_job(self) -> None:
+    def test_the_wait_doubles_up_to_its_limit_and_differs_from_job_to_job(self, world: World) -> None:
         first, last = lifecycle.FIRST_RETRY_S, lifecycle.LAST_RETRY_S
+        made = submit(world)
         for attempts in range(1, 40):
-            waits = [lifecycle._retry_after_s(attempts) for _ in range(50)]
+            waits = [lifecycle._retry_after_s(replace(made, key=new_key(), attempts=attempts)) for _ in range(50)]
             most = min(last, first * 2 ** (attempts - 1))
             assert most / 2 <= min(waits) < max(waits) <= most
+
+    @pytest.mark.usefixtures("no_wait")
+    def test_a_request_that_could_not_leave_is_no_attempt(self, world: World) -> None:
+        world.cluster.before["submit"] = fails(DOUBT, times=1)
+        world.jobs().submit_many(many(1))
+        world.cluster.before["submit"] = fails(SILENT)
+        for _ in range(lifecycle.MOST_ATTEMPTS + 1):
+            world.settle()
+        assert (world.only().attempts, world.only().phase) == (1, Phase.SUBMITTING)
+        world.cluster.before.clear()
+        assert world.settle() == []
+        assert world.only().attempts == 2
 
     @pytest.mark.usefixtures("no_wait")
     def test_it_is_not_sent_again_for_ever(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,19 @@ class TestUnheard:
         world.cluster.jobs[2] = replace(left, state=JobState.COMPLETED, held=False)
         assert world.jobs().refresh([leaves])[0].state is JobState.COMPLETED
 
+    @pytest.mark.parametrize("state", sorted(watching.MAY_COME_BACK))
+    def test_an_end_that_has_lasted_is_the_end_though_the_accounting_is_down(
+        self, world: World, state: JobState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = submit(world)
+        world.cluster.set(1, state)
+        world.jobs().refresh([made])
+        monkeypatch.setattr(watching, "FINAL_AFTER", timedelta(0))
+        world.cluster.jobs.clear()
+        world.cluster.backlog = Unreachable("slurmdbd is down")
+        (ended,) = world.jobs().refresh([made])
+        assert (ended.phase, ended.state) == (Phase.ENDED, state)
+
 
 class TestTick:
     def test_it_follows_the_cluster_to_the_end(self, world: World) -> None:
@@ -240,6 +253,18 @@ class TestMayComeBack:
         (job,) = world.jobs().refresh([made])
         assert (job.state, job.phase) == (state, Phase.ENDED)
 
+    def test_it_is_not_the_end_where_another_watcher_has_seen_it_wait_again(
+        self, world: World, state: JobState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        made = submit(world)
+        world.cluster.set(1, state)
+        world.jobs().refresh([made])
+        monkeypatch.setattr(watching, "FINAL_AFTER", timedelta(0))
+        back = JobStatus(1, made.submission.name, JobState.PENDING)
+        world.cluster.before["poll"] = lambda: world.again().seen({made.key: back}, ended=set())
+        world.jobs().watch()
+        assert (world.only().phase, world.only().state) == (Phase.RELEASED, JobState.PENDING)
+
 
 class TestMissing:
     def test_it_is_unknown_then_lost_after_the_grace_period(
@@ -273,6 +298,16 @@ class TestMissing:
         world.cluster.backlog = 0
         world.jobs().refresh([made])
         assert world.jobs().refresh([made])[0].state is JobState.LOST
+
+    @pytest.mark.usefixtures("no_grace")
+    def test_a_record_that_arrives_while_it_is_asked_whether_any_is_on_its_way(self, world: World) -> None:
+        made = submit(world)
+        record = replace(world.cluster.jobs.pop(1), state=JobState.FAILED, exit_code=2)
+        world.jobs().watch()
+        world.cluster.before["backlog"] = lambda: world.cluster.jobs.update({1: record})
+        world.jobs().watch()
+        job = world.ledger.get(made.key)
+        assert (job.phase, job.state, job.exit_code) == (Phase.ENDED, JobState.FAILED, 2)
 
     @pytest.mark.usefixtures("no_grace")
     def test_one_that_turns_up_again_is_what_it_was(self, world: World) -> None:

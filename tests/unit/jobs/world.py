@@ -154,6 +154,8 @@ class Client:
 
     def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
         self._arriving("find")
+        if isinstance(self.cluster.backlog, WestwardError):  # slurmdbd is down: not finding a job proves nothing
+            raise self.cluster.backlog
         return {
             name: [status for _, status in sorted(self.cluster.jobs.items()) if status.name == name] for name in names
         }

@@ -75,7 +75,7 @@ class TestBroken:
         read_only = Ledger.__new__(Ledger)
         with pytest.raises(StorageError) as caught:
             read_only.__init__(f"sqlite:///file:{file}?mode=ro&uri=true")  # type: ignore[misc]
-            read_only.attempt([key])
+            read_only.cancel_wanted(key)
         assert "ledger.sqlite" in str(caught.value)
         assert caught.value.next_step
         assert Ledger().get(key).phase is Phase.INTENT

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from westward import process
 from westward.cli import show
 from westward.directories import state_dir, write_private
 from westward.errors import Unreachable, Unsafe
-from westward.federation.broker import LEASE, Broker, alive, waiting_for_agent
+from westward.federation.broker import LEASE, LEASE_LASTS, Broker, alive, waiting_for_agent
 from westward.model.units import format_duration
 from westward.store.database import has_password
 from westward.store.ledger import Ledger, Phase
@@ -89,10 +90,10 @@ def stop() -> None:
     """End the agent of this ledger, after its present turn. Jobs go on; what it would have done waits for the next command."""
     ledger = Ledger()
     lease = ledger.lease(LEASE)
-    if lease is None or not lease.alive:
+    pid = pid_here(lease.holder) if lease else None
+    if lease is None or (pid is None and not lease.alive):
         show.out.print("no agent is running")
         return
-    pid = pid_here(lease.holder)
     if pid is None:
         raise Unsafe(f"the agent runs on another host ({_holder(ledger)})", "run 'westward agent stop' there")
     try:
@@ -128,9 +129,14 @@ def status(as_json: show.AsJson = False) -> None:
             }
         )
         return
-    show.out.print(
-        f"an agent is running ({_holder(ledger)})" if running else "no agent is running; westward agent start"
-    )
+    if lease is not None and not running and pid_here(lease.holder):
+        hangs = format_duration((datetime.now(UTC) - lease.until + LEASE_LASTS).total_seconds())
+        said = (
+            f"the agent has not moved for {hangs} ({_holder(ledger)}): westward agent stop, then westward agent start"
+        )
+    else:
+        said = f"an agent is running ({_holder(ledger)})" if running else "no agent is running; westward agent start"
+    show.out.print(said, soft_wrap=True)
     if waiting:
         show.out.print(show.jobs_table(waiting))
     else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from westward.errors import StorageError, WestwardError
-from westward.jobs.lifecycle import Jobs, Step
+from westward.jobs.lifecycle import TWIN_WINDOW, Jobs, Step
 from westward.model.site import Site
 from westward.slurm.client import SlurmClient, open_client
 from westward.store.ledger import OPEN, Job, Ledger
@@ -111,13 +111,14 @@ class Broker:
         return Jobs(self._ledger, sites, self._connect, self._on_step)
 
     def turn(self, jobs: Jobs) -> tuple[int, int]:
-        """Do once what is to be done now; how many jobs are otherwise than before, and how many are open."""
+        """Do once what is to be done now; how many jobs are otherwise than before, and how many are open or may have late twins."""
         before = self._on_their_way()
         for job, error in jobs.settle(thorough=False):
             self._say(job.key, f"job {job.key}: {error}")
         changed = jobs.watch() + len(before - self._on_their_way())
-        counts = self._ledger.counts()
-        return changed, sum(count for (phase, _), count in counts.items() if phase in OPEN)
+        still_open = sum(count for (phase, _), count in self._ledger.counts().items() if phase in OPEN)
+        twins = self._ledger.perhaps_twins(TWIN_WINDOW)
+        return changed, still_open + sum(map(len, twins.values()))
 
     def _on_their_way(self) -> set[str]:
         return {key for keys in self._ledger.unsettled().values() for key in keys}

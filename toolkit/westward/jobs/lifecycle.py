@@ -18,14 +18,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from westward.errors import NotFound, SiteRefused, Unreachable, WestwardError
+from westward.errors import NotFound, SiteRefused, StorageError, Unreachable, WestwardError
 from westward.jobs import dependencies, watching
+from westward.jobs.side_by_side import side_by_side
 from westward.model.decision import Decision
-from westward.model.job import JobSpec, new_key
+from westward.model.job import JobSpec, JobState, JobStatus, new_key
 from westward.model.site import Site
-from westward.slurm.client import InDoubt, SlurmClient, open_client
+from westward.slurm.client import InDoubt, Known, SlurmClient, open_client
 from westward.slurm.script import render
 from westward.store.ledger import UNSETTLED, Intent, Job, Ledger, Phase
 
@@ -39,6 +40,15 @@ LAST_RETRY_S = 300.0
 MOST_ATTEMPTS = 10
 
 Step = Callable[[str, Job], None]
+T = TypeVar("T")
+
+
+class _Silent(Exception):
+    """A site does not answer, with its error."""
+
+    def __init__(self, error: WestwardError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class Jobs:
@@ -83,15 +93,11 @@ class Jobs:
 
         Raises:
             SiteRefused: the cluster refuses it; nothing is left there.
-            InDoubt: no answer came. The job is in the ledger and is settled by the next command.
             Unreachable: the site could not be asked; nothing was sent, and nothing will be.
+            InDoubt: no answer came. The job is in the ledger and is settled by the next command.
+            WestwardError: of any kind, whose message says that the job is at its site, held: the next command lets it go.
         """
         ((job, error),) = self._submit([(spec, decision)])
-        if isinstance(error, InDoubt):
-            raise InDoubt(
-                f"{error}; job {job.key} may or may not have been accepted",
-                "it is recorded, cannot start twice, and is settled by the next command: westward jobs",
-            ) from error
         if error is not None:
             raise error
         return job
@@ -110,16 +116,15 @@ class Jobs:
         Use it as its only user until it is through; whoever stops early waits for those that are on their way.
 
         Raises:
-            InputError: as `submit_many`, of the jobs that were not taken up yet.
+            InputError: as `submit_many`; what was taken from `wanted` after those jobs was not submitted either.
         """
         source = iter(wanted)
         with ThreadPoolExecutor(max_workers=1) as pool:
             on_their_way: Future[list[Job | WestwardError]] | None = None
             while some := list(islice(source, TOGETHER)):
-                following = pool.submit(self.submit_many, some)
-                if on_their_way is not None:
-                    yield from on_their_way.result()
-                on_their_way = following
+                answers = on_their_way.result() if on_their_way is not None else []
+                on_their_way = pool.submit(self.submit_many, some)
+                yield from answers
             if on_their_way is not None:
                 yield from on_their_way.result()
 
@@ -128,16 +133,22 @@ class Jobs:
         if named:  # as they are now: a cluster refuses to wait for a job that it has already forgotten
             self.refresh([self._ledger.find(key) for key in sorted(named)])
         jobs = self._ledger.add([self._intent(spec, decision) for spec, decision in wanted])
-        self._tell("intent", jobs)
-        failed: dict[str, WestwardError] = {}
         keys = [job.key for job in jobs]
-        with self._ledger.keep(keys):
-            for site, here in _by_site(jobs).items():
-                for start in range(0, len(here), TOGETHER):
-                    failed |= self._advance(site, here[start : start + TOGETHER])
-            # the user sees a failure and may submit again: what did not reach the cluster must never go there
-            self._ledger.refused(self._never_sent(failed))
-        return [(job, failed.get(job.key)) for job in self._ledger.get_many(keys)]
+        try:
+            self._tell("intent", jobs)
+            with self._ledger.keep(keys):
+                failed = _joined(
+                    side_by_side(lambda item: self._advance_site(item[0], _parts(item[1])), _by_site(jobs).items())
+                )
+                # the user sees a failure and may submit again: what did not reach the cluster must never go there
+                self._ledger.refused(self._never_sent(failed))
+            return [(job, _told(job, failed.get(job.key))) for job in self._ledger.get_many(keys)]
+        except StorageError as error:
+            which = f"job {keys[0]}" if len(keys) == 1 else f"{len(keys)} jobs ({keys[0]} to {keys[-1]})"
+            raise StorageError(
+                f"{error}; {which} may be on the way",
+                "make room for the ledger, then 'westward jobs' takes up what was recorded; do not submit again before",
+            ) from error
 
     def _never_sent(self, failed: Mapping[str, WestwardError]) -> dict[str, str]:
         if not failed:
@@ -146,8 +157,7 @@ class Jobs:
         return {
             key: str(error)
             for key, error in failed.items()
-            if phases[key] is Phase.INTENT
-            or (phases[key] is Phase.SUBMITTING and isinstance(error, Unreachable) and not isinstance(error, InDoubt))
+            if phases[key] is Phase.INTENT or (phases[key] is Phase.SUBMITTING and not isinstance(error, InDoubt))
         }
 
     def _intent(self, spec: JobSpec, decision: Decision) -> Intent:
@@ -170,36 +180,74 @@ class Jobs:
         Late twins of jobs that needed several requests are cancelled. `thorough` searches for them at once; otherwise at growing
         intervals, as one does who comes by every few seconds.
         """
-        undecided: dict[str, WestwardError] = {}
-        for site, keys in self._ledger.unsettled().items():
-            for start in range(0, len(keys), TOGETHER):
-                with self._ledger.claim(keys[start : start + TOGETHER]) as mine:
-                    if mine:
-                        undecided |= self._advance(site, self._ledger.get_many(mine), again=True)
-        for site, perhaps in self._ledger.perhaps_twins(TWIN_WINDOW, thorough).items():
-            undecided |= self._cancel_twins(site, perhaps)
+        undecided = _joined(
+            side_by_side(
+                lambda item: self._advance_site(item[0], self._claimed(item[1]), again=True),
+                self._ledger.unsettled().items(),
+            )
+        )
+        wishes = self._ledger.cancel_wishes()
+        twins = self._ledger.perhaps_twins(TWIN_WINDOW, thorough)
+        undecided |= _joined(side_by_side(lambda item: self._cancel_wished(*item), wishes.items()))
+        undecided |= _joined(side_by_side(lambda item: self._cancel_twins(*item), twins.items()))
         told = self._ledger.get_many(list(undecided))
         self._ledger.doubtful({job.key: str(undecided[job.key]) for job in told if job.phase in UNSETTLED})
         # a refusal is recorded, and shown with the job
         return [(job, undecided[job.key]) for job in told if job.phase is not Phase.REFUSED]
 
     def cancel(self, job: Job) -> Job:
-        """End a job, wherever it is on its way. Repeatable."""
+        """End a job, wherever it is on its way. Repeatable.
+
+        Raises:
+            WestwardError: that could not be done now. The wish is recorded: the next command, or the agent, carries it out.
+        """
         self._ledger.cancel_wanted(job.key)
-        with self._ledger.claim([job.key]) as mine:
-            failed = self._advance(job.site, self._ledger.get_many(mine), again=True) if mine else {}
-        if job.key in failed:
-            raise failed[job.key]
+        failed = self._advance_site(job.site, self._claimed([job.key]), again=True)
         job = self._ledger.get(job.key)
         if job.phase is Phase.RELEASED:
-            self._cancel_named(job.site, {job.submission.name: None})
-        return self.refresh([self._ledger.get(job.key)])[0]
+            failed |= self._cancel_wished(job.site, [job.key])
+        if job.key in failed:
+            error = failed[job.key]
+            raise type(error)(f"{error}; job {job.key} is cancelled when that is over", "westward jobs") from error
+        if job.attempts > 1:
+            self._cancel_twins(job.site, [(job.key, job.submission.name, job.job_id)])
+        return self.refresh([job])[0]
+
+    def _claimed(self, keys: Sequence[str]) -> Iterator[list[Job]]:
+        """These jobs, a part at a time, each part ours to move on until the next one is taken."""
+        for part in _parts(keys):
+            with self._ledger.claim(part) as mine:
+                yield self._ledger.get_many(mine)
+
+    def _advance_site(self, site: str, parts: Iterable[Sequence[Job]], again: bool = False) -> dict[str, WestwardError]:
+        """`_advance` for each part of a site's jobs; once it does not answer, it is not asked for the next part."""
+        failed: dict[str, WestwardError] = {}
+        silent: WestwardError | None = None
+        for part in parts:
+            if silent is None:
+                try:
+                    answers = self._advance(site, part, again)
+                except _Silent as said:
+                    silent = said.error
+                else:
+                    failed |= answers
+                    if not again and len(answers) == len(part) > 0:
+                        silent = next(
+                            (Unreachable(str(e), e.next_step) for e in answers.values() if type(e) is not SiteRefused),
+                            None,
+                        )
+                    continue
+            failed |= {job.key: silent for job in part if job.phase in UNSETTLED}
+        return failed
 
     def _advance(self, site: str, jobs: Sequence[Job], again: bool = False) -> dict[str, WestwardError]:
         """From wherever the ledger says the jobs got, to released (or cancelled); what went wrong, by key. The caller holds the claims.
 
         Jobs that somebody else brought there between our look and our claim are left alone. `again`: somebody tried before, so what
         its cluster does not have is not sent again before its time.
+
+        Raises:
+            _Silent: nothing was done, since the site does not answer.
         """
         jobs = [job for job in jobs if job.phase in UNSETTLED]
         failed: dict[str, WestwardError] = {}
@@ -216,9 +264,10 @@ class Jobs:
             return failed
         try:
             client = self._client(site)
-            found = self._look(client, jobs)
+            found, failed = self._look(client, jobs)
         except WestwardError as error:
-            return dict.fromkeys([job.key for job in jobs], error)
+            raise _Silent(error) from error
+        jobs = [job for job in jobs if job.key not in failed]
         jobs = self._adopt(self._still_there(jobs, found), found)
         sending = [job for job in jobs if job.phase is not Phase.HELD]
         if again:
@@ -227,19 +276,37 @@ class Jobs:
         failed |= self._let_go(client, held)
         return failed
 
-    def _look(self, client: SlurmClient, jobs: Sequence[Job]) -> Mapping[str, list[int]]:
-        """The ids under which the cluster has these jobs, oldest first; of those that were never sent nothing is asked."""
-        names = [job.submission.name for job in jobs if job.phase is not Phase.INTENT]
-        return {name: [job.job_id for job in found] for name, found in client.find(names).items()} if names else {}
+    def _look(self, client: SlurmClient, jobs: Sequence[Job]) -> tuple[dict[str, list[int]], dict[str, WestwardError]]:
+        """The ids under which the cluster has these jobs, by name, oldest first; and those of which it cannot tell now.
+
+        Jobs whose id is recorded are asked for by it, which the queue answers alone; of those that were never sent nothing is asked.
+        """
+        names = [job.submission.name for job in jobs if job.phase is Phase.SUBMITTING]
+        by_id = {job.job_id: job for job in jobs if job.phase is Phase.HELD and job.job_id is not None}
+        found = {name: [one.job_id for one in there] for name, there in client.find(names).items()} if names else {}
+        there, unheard = self._named_so(client, by_id)
+        return found | {job.submission.name: [job_id] if job_id in there else [] for job_id, job in by_id.items()}, {
+            by_id[job_id].key: Unreachable(why) for job_id, why in unheard.items()
+        }
+
+    def _named_so(
+        self, client: SlurmClient, by_id: Mapping[int, Job]
+    ) -> tuple[dict[int, JobStatus], Mapping[int, str]]:
+        """Those that the cluster has under their id *and* name; and those that have left its queue while its accounting is silent.
+
+        A cluster that was set up anew counts its ids from one again, so an id alone proves nothing.
+        """
+        if not by_id:
+            return {}, {}
+        poll = client.poll(dict.fromkeys(by_id, Known(JobState.UNKNOWN)))
+        return {
+            job_id: status for job_id, status in poll.changed.items() if status.name == by_id[job_id].submission.name
+        }, poll.unheard
 
     def _still_there(self, jobs: Sequence[Job], found: Mapping[str, list[int]]) -> list[Job]:
-        """Those whose recorded id is still ours: a cluster that was set up anew counts its ids from one again."""
-        gone = [
-            job
-            for job in jobs
-            if job.phase is Phase.HELD and job.job_id not in found.get(job.submission.name, (job.job_id,))
-        ]
-        self._ledger.lost({job.key: f"its site no longer has it as job {job.job_id}" for job in gone})
+        """Those whose recorded id is still ours. The others were let go unrecorded and are over, or are no more: watching finds out."""
+        gone = [job for job in jobs if job.phase is Phase.HELD and job.job_id not in found[job.submission.name]]
+        self._ledger.gone({job.key: f"its site no longer has it as job {job.job_id}" for job in gone})
         return [job for job in jobs if job not in gone]
 
     def _adopt(self, jobs: Sequence[Job], found: Mapping[str, list[int]]) -> list[Job]:
@@ -260,7 +327,8 @@ class Jobs:
         """Of jobs that their cluster does not have, those to be sent (again) now; the others wait, which goes into `failed`."""
         now, due, given_up = datetime.now(UTC), [], []
         for job in jobs:
-            since = (now - job.attempted_at).total_seconds() if job.attempted_at else None
+            # nothing of a request that could not leave is still on its way
+            since = (now - job.attempted_at).total_seconds() if job.attempted_at and job.attempts else None
             if job.cancelled:
                 if since is None or since >= TWIN_WINDOW.total_seconds():
                     given_up.append(job.key)
@@ -274,9 +342,10 @@ class Jobs:
                     f"job {job.key}: {job.attempts} submissions to site '{job.site}' were not answered, and it has none of them",
                     f"find out what is wrong there, then: westward cancel {job.key}, and submit it again",
                 )
-            elif since is not None and since < (wait_s := _retry_after_s(job.attempts)):
+            elif since is not None and job.attempted_at and since < (wait_s := _retry_after_s(job)):
+                again_at = (job.attempted_at + timedelta(seconds=wait_s)).astimezone()
                 failed[job.key] = InDoubt(
-                    f"job {job.key} is not at site '{job.site}' (yet); it is submitted again in {wait_s - since:.0f} s",
+                    f"job {job.key} is not at site '{job.site}' (yet); it is submitted again at {again_at:%H:%M:%S}",
                     "'westward jobs' shows how it went on",
                 )
             else:
@@ -294,6 +363,7 @@ class Jobs:
         answers = client.submit([job.submission for job in jobs])
         ids: dict[str, int] = {}
         refused: dict[str, str] = {}
+        not_sent: list[str] = []
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, int):
                 ids[job.key] = answer
@@ -301,8 +371,11 @@ class Jobs:
                 failed[job.key] = answer
                 if isinstance(answer, SiteRefused):
                     refused[job.key] = str(answer)
+                elif not isinstance(answer, InDoubt):
+                    not_sent.append(job.key)
         self._tell("sent", [job for job in jobs if job.key in ids])
         self._ledger.refused(refused)
+        self._ledger.not_sent(not_sent)
         ours = self._ledger.handles(ids)
         handled = [replace(job, job_id=ids[job.key], phase=Phase.HELD) for job in jobs if job.key in ours]
         self._tell("held", handled)
@@ -340,25 +413,37 @@ class Jobs:
     # --- twins -------------------------------------------------------------------------------------------------------
 
     def _cancel_twins(self, site: str, perhaps: Sequence[tuple[str, str, int | None]]) -> dict[str, WestwardError]:
+        """Cancel every other job of their names."""
+        keep = {name: job_id for _, name, job_id in perhaps}
         try:
-            self._cancel_named(site, {name: job_id for _, name, job_id in perhaps})
+            client = self._client(site)
+            twins = [
+                job.job_id
+                for name, jobs in client.find(list(keep)).items()
+                for job in jobs
+                if job.job_id != keep[name] and not job.state.final
+            ]
+            for error in (client.cancel(twins) if twins else {}).values():
+                raise error
+        except NotFound:  # its description is gone: nothing can be searched, and nobody is in doubt
+            return {}
         except WestwardError as error:
             return dict.fromkeys([key for key, _, _ in perhaps], error)
         self._ledger.searched_for_twins([key for key, _, _ in perhaps])
         return {}
 
-    def _cancel_named(self, site: str, keep: Mapping[str, int | None]) -> None:
-        """Cancel every job of these names but the one to keep. By the name, since an id may belong to somebody else by now."""
-        client = self._client(site)
-        found = client.find(list(keep))
-        twins = [
-            job.job_id
-            for name, jobs in found.items()
-            for job in jobs
-            if job.job_id != keep[name] and not job.state.final
-        ]
-        for error in (client.cancel(twins) if twins else {}).values():
-            raise error
+    def _cancel_wished(self, site: str, keys: Sequence[str]) -> dict[str, WestwardError]:
+        """Carry out the wish to cancel jobs that were let go. Those that are not in the queue under their id and name are over."""
+        by_id = {job.job_id: job for job in self._ledger.get_many(keys) if job.job_id is not None}
+        try:
+            client = self._client(site)
+            there, _ = self._named_so(client, by_id)
+        except WestwardError as error:
+            return dict.fromkeys(keys, error)
+        alive = [by_id[job_id] for job_id, status in there.items() if not status.state.final]
+        failed = self._each(client.cancel, alive)
+        self._ledger.cancel_sent([key for key in keys if key not in failed])
+        return failed
 
     # --- watching ----------------------------------------------------------------------------------------------------
 
@@ -390,9 +475,33 @@ class Jobs:
                 self._on_step(step, job)
 
 
-def _retry_after_s(attempts: int) -> float:
-    """Seconds after the last request: doubled with every attempt, and jitter, so that many do not come back at one moment."""
-    return random.uniform(0.5, 1.0) * min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** (attempts - 1))
+def _told(job: Job, error: WestwardError | None) -> WestwardError | None:
+    """What its user is told of a submission that went wrong: where the job is now, and that it need not be submitted again."""
+    if error is None or job.phase is Phase.REFUSED:
+        return error
+    if job.phase is Phase.SUBMITTING:
+        where = f"job {job.key} may or may not have been accepted"
+        then = "it is recorded, cannot start twice, and is settled by the next command: westward jobs"
+    else:
+        where = f"job {job.key} is at site '{job.site}', held"
+        then = "do not submit it again: the next command lets it go, or cancels it: westward jobs"
+    told = type(error)(f"{error}; {where}", then)
+    told.__cause__ = error
+    return told
+
+
+def _retry_after_s(job: Job) -> float:
+    """Seconds after the last request: doubled with every attempt, and jitter of the job's own, so that many do not come back at once."""
+    jitter = random.Random(f"{job.key}{job.attempts}").uniform(0.5, 1.0)
+    return jitter * min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** (job.attempts - 1))
+
+
+def _parts(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (things[start : start + TOGETHER] for start in range(0, len(things), TOGETHER))
+
+
+def _joined(answers: Iterable[Mapping[str, WestwardError]]) -> dict[str, WestwardError]:
+    return {key: error for answer in answers for key, error in answer.items()}
 
 
 def _by_site(jobs: Iterable[Job]) -> dict[str, list[Job]]:

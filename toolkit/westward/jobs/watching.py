@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from westward.errors import Unreachable, WestwardError
+from westward.errors import WestwardError
+from westward.jobs.side_by_side import side_by_side
 from westward.model.job import JobState, JobStatus
 from westward.slurm.client import Known, SlurmClient
 from westward.store.ledger import Ledger, Watched
@@ -26,15 +27,18 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 
 def tick(ledger: Ledger, client: Callable[[str], SlurmClient], keys: Sequence[str] | None = None) -> int:
     """Ask every site once about its jobs (or about those of the given keys), and record what it says; how many are otherwise."""
-    changed = 0
-    for site, watched in ledger.watched(keys=keys).items():
+
+    def ask(item: tuple[str, list[Watched]]) -> int:
+        site, watched = item
         try:
-            changed += _ask(ledger, client(site), watched)
+            changed = _ask(ledger, client(site), watched)
         except WestwardError as error:
             ledger.site_silent(site, str(error))
-        else:
-            ledger.site_answered(site)
-    return changed
+            return 0
+        ledger.site_answered(site)
+        return changed
+
+    return sum(side_by_side(ask, ledger.watched(keys=keys).items()))
 
 
 def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int:
@@ -47,19 +51,20 @@ def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int
             seen[job.key] = status
         else:
             missing[job.key] = (job, f"its id {job_id} now belongs to another job")
+    for job_id in poll.gone:
+        missing[by_id[job_id].key] = (by_id[job_id], "neither queue nor accounting of its site knows it")
+    now = datetime.now(UTC)
+    lasted = {job.key for job in watched if job.key not in seen and _has_lasted(job, now)}
+    ledger.seen(seen, ended={key for key, status in seen.items() if _is_the_end(status, now)})
     ledger.unheard(
         {
             by_id[job_id].key: why
             for job_id, why in poll.unheard.items()
-            if (by_id[job_id].state, by_id[job_id].reason) != (JobState.UNKNOWN, why)
+            if by_id[job_id].key not in lasted
+            and (by_id[job_id].state, by_id[job_id].reason) != (JobState.UNKNOWN, why)
         }
     )
-    for job_id in poll.gone:
-        missing[by_id[job_id].key] = (by_id[job_id], "neither queue nor accounting of its site knows it")
-    now = datetime.now(UTC)
-    ledger.seen(seen, ended={key for key, status in seen.items() if _is_the_end(status, now)})
-    lasted = [job.key for job in watched if job.key not in seen and _has_lasted(job, now)]
-    ledger.ended(lasted)
+    ledger.ended(lasted, not_seen_since=now - FINAL_AFTER)
     for key in missing.keys() & lasted:  # its cluster has forgotten a job that had ended
         del missing[key]
     return len(seen) + len(lasted) + _record_missing(ledger, client, missing, now)
@@ -100,13 +105,22 @@ def _record_missing(
     }
     if not late or not _all_is_accounted(client):
         return len(new)
-    ledger.lost(late)
+    # what was on its way to the accounting when it was asked has arrived by now
+    found = _by_name(client, [missing[key][0] for key in late])
+    ledger.seen(found, ended={key for key, status in found.items() if _is_the_end(status, now)})
+    ledger.lost({key: why for key, why in late.items() if key not in found})
     return len(new) + len(late)
+
+
+def _by_name(client: SlurmClient, jobs: Sequence[Watched]) -> dict[str, JobStatus]:
+    """Those that queue or accounting have under their name and id."""
+    found = client.find([job.slurm_name for job in jobs])
+    return {job.key: status for job in jobs for status in found[job.slurm_name] if status.job_id == job.job_id}
 
 
 def _all_is_accounted(client: SlurmClient) -> bool:
     """Whether the accounting answers, and nothing is on its way to it; where that cannot be told, it is not so."""
     try:
         return client.accounting_backlog() == 0
-    except Unreachable:
+    except WestwardError:
         return False

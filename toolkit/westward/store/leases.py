@@ -12,19 +12,18 @@ from westward.store.schema import leases as _leases
 
 
 class Lease(NamedTuple):
-    """Who holds a lease, since when, and what it is at. `alive` is False where the holder is gone or has not renewed it in time."""
+    """Who holds a lease, and since when. `alive` is False where the holder is gone, or has not renewed it in time: it may hang."""
 
     holder: str
     since: datetime
     until: datetime
-    doing: str
     alive: bool
 
 
-def take(db: sql.Connection, name: str, holder: str, lasts: timedelta, doing: str) -> bool:
+def take(db: sql.Connection, name: str, holder: str, lasts: timedelta) -> bool:
     """Take or renew a lease; False where another living process holds it."""
     now = datetime.now(UTC).timestamp()
-    mine = {"holder": holder, "until": now + lasts.total_seconds(), "doing": doing}
+    mine = {"holder": holder, "until": now + lasts.total_seconds()}
     held = db.execute(sql.select(_leases).where(_leases.c.name == name)).one_or_none()
     if held is None:
         db.execute(sql.insert(_leases).values(name=name, since=now, **mine))
@@ -49,11 +48,10 @@ def look(db: sql.Connection, name: str) -> Lease | None:
 
 
 def _lease(row: Any) -> Lease:
-    alive = owner.runs(row.holder)
+    runs = owner.runs(row.holder)
     return Lease(
         holder=row.holder,
         since=datetime.fromtimestamp(row.since, UTC),
         until=datetime.fromtimestamp(row.until, UTC),
-        doing=row.doing,
-        alive=row.until > datetime.now(UTC).timestamp() if alive is None else alive,
+        alive=runs is not False and row.until > datetime.now(UTC).timestamp(),
     )

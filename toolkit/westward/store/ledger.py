@@ -42,6 +42,8 @@ def ledger_file() -> Path:
 class Ledger:
     """The jobs of one user. SQLite in the state directory, or the database of `WESTWARD_LEDGER`.
 
+    One `Ledger` is one claimant: what moves jobs on independently of it, in the same process too, has one of its own.
+
     Raises:
         StorageError: (from every method) the database cannot be read or written; what was committed before is safe.
         InputError: WESTWARD_LEDGER is no address of a database.
@@ -50,7 +52,7 @@ class Ledger:
     def __init__(self, url: str | None = None) -> None:
         self._database = Database(url or os.environ.get("WESTWARD_LEDGER") or f"sqlite:///{ledger_file()}")
         self._transaction, self._reading = self._database.transaction, self._database.reading
-        self._owner = owner.this_process()
+        self._owner = owner.claimant()
 
     def close(self) -> None:
         self._database.close()
@@ -127,6 +129,17 @@ class Ledger:
             for phase, site, state, count in db.execute(sql.select(*same, sql.func.count()).group_by(*same)):
                 unknown = phase == Phase.RELEASED and site in silent
                 found[Phase(phase), JobState.UNKNOWN if unknown else JobState(state)] += count
+        return found
+
+    def cancel_wishes(self) -> dict[str, list[str]]:
+        """The keys of jobs that were let go, are to be cancelled, and whose sites have not been told so, by site."""
+        query = sql.select(_jobs.c.site, _jobs.c.key).where(
+            _LET_GO, _jobs.c.cancelled.is_(True), _jobs.c.cancel_sent.is_(False)
+        )
+        found: dict[str, list[str]] = {}
+        with self._reading() as db:
+            for site, key in db.execute(query):
+                found.setdefault(site, []).append(key)
         return found
 
     def perhaps_twins(self, window: timedelta, thorough: bool = True) -> dict[str, list[tuple[str, str, int | None]]]:
@@ -208,16 +221,22 @@ class Ledger:
         values = {"phase": Phase.SUBMITTING, "attempts": _jobs.c.attempts + 1, "attempted_at": _now()}
         return self._update(keys, self._ours, **values)
 
+    def not_sent(self, keys: Sequence[str]) -> None:
+        """The requests of that attempt did not leave after all."""
+        self._update(keys, self._ours, attempts=_jobs.c.attempts - 1)
+
     def handles(self, ids: Mapping[str, int]) -> set[str]:
         """The cluster has these jobs under these ids; those that may go on."""
         if not ids:
             return set()
-        query = sql.update(_jobs).where(_jobs.c.key == sql.bindparam("its_key"), self._ours)
+        # once it has a handle, another id of its name is a twin's
+        without = sql.and_(self._ours, sql.or_(_jobs.c.phase == Phase.INTENT, _jobs.c.phase == Phase.SUBMITTING))
+        query = sql.update(_jobs).where(_jobs.c.key == sql.bindparam("its_key"), without)
         query = query.values(
             phase=Phase.HELD, job_id=sql.bindparam("its_id"), reason="", seen_at=_now(), missing_since=None
         )
         with self._transaction() as db:
-            ours = self._which(db, list(ids), self._ours)
+            ours = self._which(db, list(ids), without)
             if ours:
                 db.execute(query, [{"its_key": key, "its_id": ids[key]} for key in ours])
         return ours
@@ -230,6 +249,11 @@ class Ledger:
         """
         still = sql.and_(self._ours, _jobs.c.cancelled.is_(False)) if wanted else self._ours
         return self._update(keys, still, phase=Phase.RELEASED, seen_at=_now())
+
+    def gone(self, reasons: Mapping[str, str]) -> None:
+        """Held by what is written here, and not in the queue: let go unrecorded, or no more. From now on they are watched."""
+        values = {"phase": Phase.RELEASED, "state": JobState.UNKNOWN, "missing_since": _now()}
+        self._tell(reasons, self._ours, **values)
 
     def refused(self, reasons: Mapping[str, str]) -> None:
         """These jobs are at no cluster and will be at none."""
@@ -247,7 +271,11 @@ class Ledger:
 
     def cancel_wanted(self, key: str) -> None:
         """Remembered first, so that a job in doubt is cancelled when it is found."""
-        self._update([key], sql.true(), cancelled=True)
+        self._update([key], sql.true(), cancelled=True, cancel_sent=False)
+
+    def cancel_sent(self, keys: Sequence[str]) -> None:
+        """Their clusters have been told to end them, or have nothing to end."""
+        self._update(keys, sql.true(), cancel_sent=True)
 
     def searched_for_twins(self, keys: Sequence[str]) -> None:
         """Their clusters hold no other job of their names now."""
@@ -273,9 +301,11 @@ class Ledger:
             with self._transaction() as db:
                 db.execute(query, values)
 
-    def ended(self, keys: Sequence[str]) -> None:
-        """The final state that was seen of these stays: no later attempt came."""
-        self._update(keys, _LET_GO, phase=Phase.ENDED)
+    def ended(self, keys: Collection[str], not_seen_since: datetime) -> None:
+        """The final state that was seen of these stays: no later attempt came. Nothing is written where somebody saw another one."""
+        final = _jobs.c.state.in_([state for state in JobState if state.final])
+        still = sql.and_(_LET_GO, final, _jobs.c.seen_at <= not_seen_since.timestamp())
+        self._update(sorted(keys), still, phase=Phase.ENDED)
 
     def missing(self, reasons: Mapping[str, str]) -> None:
         """Their clusters answer that there are no such jobs. UNKNOWN, since an accounting may lag behind; `seen_at` stays."""
@@ -308,10 +338,10 @@ class Ledger:
 
     # --- leases ------------------------------------------------------------------------------------------------------
 
-    def take_lease(self, name: str, lasts: timedelta, doing: str = "") -> bool:
+    def take_lease(self, name: str, lasts: timedelta) -> bool:
         """Take or renew a lease; False where another living process holds it."""
         with self._transaction() as db:
-            return leases.take(db, name, self._owner, lasts, doing)
+            return leases.take(db, name, self._owner, lasts)
 
     def drop_lease(self, name: str) -> None:
         """Give up a lease of ours."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 from pathlib import Path
 
+_numbers = itertools.count()
 
-def this_process() -> str:
-    """host/pid/start time: a pid alone is reused."""
-    return f"{socket.gethostname()}/{os.getpid()}/{_start_time(os.getpid())}"
+
+def claimant() -> str:
+    """host/pid/start time.number: a pid alone is reused, and a process may hold things in several hands, which differ by number."""
+    return f"{socket.gethostname()}/{os.getpid()}/{_start_time(os.getpid())}.{next(_numbers)}"
 
 
 def runs(owner: str) -> bool | None:
     """Whether the process of that identity still runs; None where it is on another host, since only that one can tell."""
     host, pid, started = owner.rsplit("/", 2)
-    return _start_time(int(pid)) == started if host == socket.gethostname() else None
+    return _start_time(int(pid)) == started.partition(".")[0] if host == socket.gethostname() else None
 
 
 def pid_here(owner: str) -> int | None:

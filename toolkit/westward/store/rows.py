@@ -96,7 +96,7 @@ _SUBMISSION = fields(Submission)
 COLUMNS = [
     column
     for column in _jobs.c
-    if column.name not in ("claim", "claimed_at", "twins_searched_at", "slurm_name", "missing_since")
+    if column.name not in ("claim", "claimed_at", "twins_searched_at", "slurm_name", "missing_since", "cancel_sent")
 ]
 
 

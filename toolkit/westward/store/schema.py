@@ -26,6 +26,7 @@ jobs = sql.Table(
     sql.Column("attempts", sql.Integer, nullable=False, default=0),
     sql.Column("restarts", sql.Integer, nullable=False, default=0),
     sql.Column("cancelled", sql.Boolean, nullable=False, default=False),
+    sql.Column("cancel_sent", sql.Boolean, nullable=False, default=False),
     sql.Column("attempted_at", sql.Float),
     sql.Column("twins_searched_at", sql.Float),
     sql.Column("seen_at", sql.Float),
@@ -61,7 +62,6 @@ leases = sql.Table(
     sql.Column("holder", sql.Text, nullable=False),
     sql.Column("since", sql.Float, nullable=False),
     sql.Column("until", sql.Float, nullable=False),
-    sql.Column("doing", sql.Text, nullable=False, default=""),
 )
 
 
