@@ -60,6 +60,10 @@ class JobSubmitDescription:
             raise RPCError(5004, "Socket timed out on send/recv operation")
         if name == "down":
             raise RPCError(1800, "Unable to contact slurm controller (connect failure)")
+        if name == "plugin":
+            raise RPCError(-1, "Unspecified error")
+        if name == "reset":
+            raise RPCError(104, "Connection reset by peer")
         if name == "odd":
             raise ValueError("Batch script is empty or none was provided.")
         os.write(2, b"somebody else's words\\n")
@@ -186,9 +190,9 @@ def test_loading_leaves_this_process_as_it_was(
 def test_refusals_carry_slurms_words_and_stop_nothing(
     pyslurm: Make, submission: Submission, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["good", "refused", "odd", "good"]
+    names = ["good", "refused", "odd", "plugin", "good"]
     answers = pyslurm(SUBMITS).submit([replace(submission, name=name) for name in names])
-    assert [type(answer) for answer in answers] == [int, SiteRefused, SiteRefused, int]
+    assert [type(answer) for answer in answers] == [int, SiteRefused, SiteRefused, SiteRefused, int]
     assert str(answers[1]) == (
         "site 'west' refuses: Invalid partition name specified: invalid partition specified: nope"
     )
@@ -196,7 +200,7 @@ def test_refusals_carry_slurms_words_and_stop_nothing(
     assert capfd.readouterr().err == "somebody else's words\n" * 2
 
 
-@pytest.mark.parametrize(("first", "kind"), [("silence", InDoubt), ("down", Unreachable)])
+@pytest.mark.parametrize(("first", "kind"), [("silence", InDoubt), ("reset", InDoubt), ("down", Unreachable)])
 def test_after_silence_nothing_more_is_sent(pyslurm: Make, submission: Submission, first: str, kind: type) -> None:
     names = ["good", first, "good", "good"]
     answers = pyslurm(SUBMITS).submit([replace(submission, name=name) for name in names])

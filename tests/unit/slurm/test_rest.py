@@ -38,6 +38,13 @@ def submit(client: RestClient, submission: Submission) -> int:
     return result
 
 
+def failing(number: int, said: str) -> Answer:
+    """An answer of slurmrestd with that error."""
+    told = body_of("error_partition")
+    told["errors"][0] |= {"error": said, "error_number": number}
+    return Answer(500, json.dumps(told).encode())
+
+
 class TestState:
     def test_an_idle_cluster_is_not_asked_for_its_jobs(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/nodes/", "nodes_idle").on("GET slurm/partitions/", "partitions")
@@ -125,6 +132,30 @@ class TestSubmit:
         with pytest.raises(InDoubt):
             submit(client, submission)
 
+    @pytest.mark.parametrize("number", [104, 1002, 5003])
+    def test_a_connection_that_broke_behind_slurmrestd_leaves_it_in_doubt(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission, number: int
+    ) -> None:
+        slurmrestd.on(SUBMIT, failing(number, "in so many words"))
+        with pytest.raises(InDoubt, match="in so many words"):
+            submit(client, submission)
+
+    def test_a_500_without_a_reason_leaves_it_in_doubt(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
+    ) -> None:
+        slurmrestd.on(SUBMIT, Answer(500, json.dumps(body_of("error_partition") | {"errors": []}).encode()))
+        with pytest.raises(InDoubt, match="500 without a reason"):
+            submit(client, submission)
+
+    def test_a_site_s_own_plugin_that_refuses_without_a_number_refuses(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
+    ) -> None:
+        """job_submit.lua that returns slurm.ERROR: in doubt, it would be looked for and sent again for ever."""
+        slurmrestd.on(SUBMIT, failing(-1, "Unspecified error")).on("POST slurm/job/4", failing(-1, "Unspecified error"))
+        with pytest.raises(SiteRefused, match="Unspecified error"):
+            submit(client, submission)
+        assert isinstance(client.release([4])[4], SiteRefused)
+
     def test_a_job_that_would_lose_a_part_is_cancelled_and_refused(
         self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
     ) -> None:
@@ -159,6 +190,12 @@ class TestChange:
     def test_cancelling_can_be_repeated(self, slurmrestd: Slurmrestd, client: RestClient, answer: str) -> None:
         slurmrestd.on("DELETE slurm/job/", answer)
         assert client.cancel([4]) == {}
+
+    def test_one_job_that_was_not_reached_is_in_doubt(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        content = body_of("cancel_unknown")
+        content["status"][0]["error"] = {"string": "x", "code": 104, "message": "Connection reset by peer"}
+        slurmrestd.on("DELETE slurm/job/", Answer(200, json.dumps(content).encode()))
+        assert isinstance(client.cancel([4])[4], InDoubt)
 
     def test_a_job_of_somebody_else_is_refused(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         content = body_of("cancel_unknown")
@@ -546,8 +583,10 @@ class TestControllerDown:
     def test_changing(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("POST slurm/job/", "error_controller_down_update")
         slurmrestd.on("DELETE slurm/job/", "error_controller_down_cancel")
-        assert isinstance(client.release([4])[4], Unreachable)
-        assert isinstance(client.cancel([4])[4], Unreachable)
+        assert isinstance(client.release([4])[4], InDoubt)
+        assert isinstance(client.cancel([4])[4], InDoubt)
+        with pytest.raises(InDoubt):  # another door must not send a second signal
+            client.signal(4, "USR1")
 
     def test_submitting(self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission) -> None:
         slurmrestd.on(SUBMIT, "error_controller_down_submit")

@@ -10,6 +10,7 @@ import pytest
 from unit.slurm.replay import NEW, OLD, body_of
 from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import restdata
+from westward.slurm.faults import Fault
 
 GIB = 1024**3
 NOW = datetime(2026, 11, 22, 22, 12, tzinfo=UTC)
@@ -120,12 +121,30 @@ def test_a_submission_says_everything_and_is_held(submission: Submission) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "outage"),
-    [("error_partition", False), ("release_unknown", False), ("error_token_slurmdb", True)]
-    + [(f"error_controller_down_{call}", True) for call in ("state", "update", "submit", "cancel", "job")],
+    ("answer", "changes", "fault"),
+    [
+        ("error_partition", True, Fault.REFUSED),
+        ("release_unknown", True, Fault.REFUSED),
+        ("error_token_slurmdb", False, Fault.DATABASE),
+        ("error_controller_down_state", False, Fault.SILENT),
+        ("error_controller_down_job", False, Fault.SILENT),
+        ("error_controller_down_update", True, Fault.SILENT),
+        ("error_controller_down_cancel", True, Fault.SILENT),
+        ("error_controller_down_submit", True, Fault.NOT_DONE),
+    ],
 )
-def test_refusals_and_outages_are_told_apart(answer: str, outage: bool) -> None:
-    assert [restdata.is_outage(error) for error in body_of(answer)["errors"]] == [outage]
+def test_refusals_and_outages_are_told_apart(answer: str, changes: bool, fault: Fault) -> None:
+    assert [restdata.fault(error, changes=changes) for error in body_of(answer)["errors"]] == [fault]
+
+
+def test_the_number_decides_and_words_where_there_is_none() -> None:
+    def fault(number: int | None, said: str) -> Fault:
+        return restdata.fault({"error_number": number, "error": said}, changes=True)
+
+    assert fault(104, "Connection reset by peer") is fault(1002, "Message send failure") is Fault.SILENT
+    assert fault(2000, "the partition 'Socket timed out' is invalid") is Fault.REFUSED
+    assert fault(0, "Failed to open slurmdbd connection") is fault(None, "slurmdbd") is Fault.DATABASE
+    assert fault(-1, "Unspecified error") is Fault.REFUSED, "a job_submit.lua that returns slurm.ERROR"
 
 
 def test_an_error_is_told_in_slurms_words() -> None:
@@ -249,6 +268,6 @@ def test_one_task_that_was_not_changed_is_told() -> None:
             {"job_id": 1, "error_code": 2024, "error": "Job is pending"},
         ]
     }
-    assert restdata.refusals(answer, frozenset()) == "Job is pending"
-    assert restdata.refusals(answer, frozenset({2024})) == ""
-    assert restdata.refusals({"results": None, "status": None}, frozenset()) == ""
+    assert restdata.unchanged(answer, frozenset()) == [{"error_number": 2024, "error": "Job is pending"}]
+    assert restdata.unchanged(answer, frozenset({2024})) == []
+    assert restdata.unchanged({"results": None, "status": None}, frozenset()) == []

@@ -125,6 +125,15 @@ def test_sbatch_gets_no_more_of_the_login_than_a_job_should(
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", InDoubt),
         ("sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received", InDoubt),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)", InDoubt),
+        ("sbatch: error: Batch job submission failed: Connection reset by peer", InDoubt),
+        ("sbatch: error: Batch job submission failed: Broken pipe", InDoubt),
+        ("sbatch: error: Batch job submission failed: Connection timed out", InDoubt),
+        ("sbatch: error: Batch job submission failed: Header lengths are longer than data received", InDoubt),
+        ("sbatch: error: Batch job submission failed: Message send failure", InDoubt),
+        ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", InDoubt),
+        ("sbatch: error: Batch job submission failed: No route to host", Unreachable),
+        ("sbatch: error: Socket timed out\nsbatch: error: Batch job submission failed: Connection refused", InDoubt),
+        ("sbatch: error: Batch job submission failed: Unspecified error", SiteRefused),
         ("sbatch: error: Batch job submission failed: Protocol authentication error", AccessRefused),
         ("Killed", InDoubt),
         ("", InDoubt),
@@ -252,6 +261,8 @@ def test_a_controller_that_is_away_fails_them_all(client: ShellClient, slurm: Fa
     assert set(failed) == {3, 4} and all(type(error) is Unreachable for error in failed.values())
     slurm.program("scancel", "echo 'scancel: error: Unable to contact slurm controller (receive failure)' >&2; exit 1")
     assert {type(error) for error in client.cancel([3, 4]).values()} == {InDoubt}
+    slurm.program("scontrol", "echo 'Broken pipe for job 3' >&2; exit 1")
+    assert {job: type(error) for job, error in client.release([3, 4]).items()} == {3: InDoubt}
 
 
 def test_changes_of_one_job(client: ShellClient, slurm: FakeSlurm) -> None:

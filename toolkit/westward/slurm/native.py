@@ -24,7 +24,8 @@ from westward.model.site import Account, Association, ClusterState
 from westward.model.units import from_epoch
 from westward.slurm import nativedata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
-from westward.slurm.nativelib import NOTHING_TO_DO, Library
+from westward.slurm.faults import NOTHING_TO_DO
+from westward.slurm.nativelib import Library
 from westward.slurm.text import Row, whole
 
 ACCOUNTING_SINCE = timedelta(days=31)

@@ -18,33 +18,10 @@ from typing import Any, TypeVar
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.process import Completed, RanTooLong, run
 from westward.slurm.client import InDoubt
+from westward.slurm.faults import SLURM_ERROR, Fault, numbered
 
 TRIAL_TIMEOUT_S = 45
 Result = TypeVar("Result")
-
-# slurm_errno.h. libslurm uses the numbers below 1000 as the operating system does
-PROTOCOL_VERSION_ERROR = 1005
-PROTOCOL_AUTHENTICATION_ERROR = 1007
-CONNECTION_ERROR = 1001
-CONNECT_TIMEOUT = 1021
-CONTROLLER_CONNECTION_ERROR = 1800
-CONTROLLER_BACKOFF = 1804
-INVALID_JOB_ID = 2017
-ALREADY_DONE = 2021
-IN_STANDBY_MODE = 2027
-JOB_FINISHED = 2084
-_REFUSALS = range(2000, 5000)
-_LATER_REFUSALS = range(7100, 14000)
-_AUTHENTICATION = range(6000, 7000)
-_DATABASE = range(7000, 7100)
-# ECONNREFUSED, EHOSTUNREACH and the like by number, as they come from connect(2)
-_NOT_CONNECTED = frozenset({99, 101, 111, 113})
-# the request surely was not carried out
-_NOT_DONE = _NOT_CONNECTED | {
-    CONNECTION_ERROR, CONNECT_TIMEOUT, CONTROLLER_CONNECTION_ERROR, CONTROLLER_BACKOFF, IN_STANDBY_MODE,
-    PROTOCOL_VERSION_ERROR,
-}  # fmt: skip
-NOTHING_TO_DO = frozenset({INVALID_JOB_ID, ALREADY_DONE, JOB_FINISHED})
 
 SHELL_INSTEAD = "a shell door does the same without pyslurm: add '- door: shell' under 'access: doors:'"
 _LOGGED = re.compile(r"\S+: (?:(?:error|fatal|warning|info|verbose|debug\d*): )+(?P<said>.*)")
@@ -113,7 +90,7 @@ class Library:
             with _captured(said):
                 return call(pyslurm)
         except pyslurm.PyslurmError as error:
-            raise self._named(getattr(error, "errno", -1), str(error), said, changes) from error
+            raise self._named(getattr(error, "errno", SLURM_ERROR), str(error), said, changes) from error
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
             if changes:  # pyslurm looks at everything before it sends anything
                 raise SiteRefused(f"site '{self.site}': pyslurm does not pass this on: {error}") from error
@@ -126,17 +103,18 @@ class Library:
         """A refusal or failure as one of our errors. What libslurm wrote beside it says more than its number."""
         site = f"site '{self.site}'"
         told = message if not said or message in said[-1] else f"{message}: {said[-1]}"
-        if number == PROTOCOL_AUTHENTICATION_ERROR or number in _AUTHENTICATION:
+        fault = Fault.DATABASE if "slurmdbd" in message else numbered(number)
+        if fault is Fault.ACCESS:
             return AccessRefused(
                 f"{site} refuses who we are: {told}", "a token in SLURM_JWT that has expired does this: unset it"
             )
-        if number == PROTOCOL_VERSION_ERROR:
+        if fault is Fault.VERSION:
             return self._unfit(f"its slurmctld speaks another protocol: {told}")
-        if number in _DATABASE or "slurmdbd" in message:
+        if fault is Fault.DATABASE:
             return Unreachable(f"{site}: slurmdbd does not answer: {told}")
-        if number != IN_STANDBY_MODE and (number in _REFUSALS or number in _LATER_REFUSALS):
+        if fault is Fault.REFUSED or (fault is Fault.UNSPECIFIED and changes):
             return SiteRefused(f"{site} refuses: {told}")
-        kind = InDoubt if changes and number not in _NOT_DONE else Unreachable
+        kind = InDoubt if changes and fault is Fault.SILENT else Unreachable
         return kind(f"{site}: its slurmctld does not answer: {message}")
 
     def _check(self) -> None:

@@ -16,10 +16,11 @@ from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submissi
 from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
+from westward.slurm.faults import NOTHING_TO_DO
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
-from westward.slurm.restcall import ESLURM_INVALID_JOB_ID, NONE_HARMLESS, Caller, Content, Query
+from westward.slurm.restcall import NONE_HARMLESS, Caller, Content, Query
 from westward.slurm.restwire import NotConnected
 
 # slurmrestd says nothing before it has gathered the whole answer: half a millisecond for each job of a large queue
@@ -32,10 +33,6 @@ SCAN_FROM = 0.25
 IDS_AT_ONCE = 500
 NAMES_AT_ONCE = 250
 ACCOUNTING_SINCE = timedelta(days=31)
-# Slurm's own error numbers (slurm_errno.h), which slurmrestd passes on
-ESLURM_ALREADY_DONE = 2021
-ESLURM_JOB_FINISHED = 2084
-_NOTHING_TO_DO = frozenset({ESLURM_INVALID_JOB_ID, ESLURM_ALREADY_DONE, ESLURM_JOB_FINISHED})
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,14 +100,14 @@ class RestClient:
         return self._rest.many(self._submit, submissions)
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each(lambda job_id: self._change(job_id, "POST", {"hold": False}, _NOTHING_TO_DO), job_ids)
+        return self._each(lambda job_id: self._change(job_id, "POST", {"hold": False}, NOTHING_TO_DO), job_ids)
 
     def hold(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         return self._each(lambda job_id: self._change(job_id, "POST", {"hold": True}), job_ids)
 
     def cancel(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         # one request each: the one that ends many names them in the body of a DELETE, which a gateway may leave out
-        return self._each(lambda job_id: self._change(job_id, "DELETE", None, _NOTHING_TO_DO), job_ids)
+        return self._each(lambda job_id: self._change(job_id, "DELETE", None, NOTHING_TO_DO), job_ids)
 
     def signal(self, job_id: int, signal: str) -> None:
         query = {"signal": signal.upper().removeprefix("SIG"), "flags": "FULL_STEPS_ONLY"}
@@ -224,7 +221,7 @@ class RestClient:
     def _take_back(self, job_id: int) -> None:
         """Cancel a job that was not taken as it was meant."""
         try:
-            self._change(job_id, "DELETE", None, _NOTHING_TO_DO)
+            self._change(job_id, "DELETE", None, NOTHING_TO_DO)
         except WestwardError as error:
             raise InDoubt(
                 f"site '{self._site}' took a part of the job only, as job {job_id}, which could not be cancelled: {error}"
@@ -244,10 +241,12 @@ class RestClient:
         answer = self._rest.call(
             method, "slurm", f"job/{job_id}", body=body, query=query, harmless=harmless, repeatable=repeatable
         )
-        refused = restdata.refusals(answer, harmless)
+        failed = restdata.unchanged(answer, harmless)
+        if failed:
+            raise self._rest.problem(failed[:1], changes=True, about=f"job {job_id}")
         missing = restdata.dropped(answer["warnings"])
-        if refused or missing:
-            raise SiteRefused(f"site '{self._site}' refuses to change job {job_id}: {refused or missing}")
+        if missing:
+            raise SiteRefused(f"site '{self._site}' refuses to change job {job_id}: {missing}")
 
     def _listing(self) -> Listing:
         """The state of everything that is queued: 32 ms for 3,000 jobs, where the full query takes 2 to 3 s."""

@@ -16,6 +16,7 @@ from westward.errors import AccessRefused, InputError, SiteRefused, Unreachable,
 from westward.model.site import RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt
+from westward.slurm.faults import INVALID_JOB_ID, Fault
 from westward.slurm.resttoken import Token, token_problem
 from westward.slurm.restwire import AnswerLost, NotConnected, Wire
 
@@ -28,11 +29,9 @@ SUBMIT_TIMEOUT_S = 60
 IN_FLIGHT = 8
 # so many requests in a row without an answer, and the rest of the batch is not sent
 DOUBTS_AT_MOST = IN_FLIGHT
-# slurm_errno.h
-ESLURM_INVALID_JOB_ID = 2017
 NONE_HARMLESS: frozenset[int] = frozenset()
-# what gateways answer in slurmrestd's place
-_NO_ANSWER = frozenset({408, 502, 503, 504})
+# what a gateway answers that has given up waiting; everything from 500 on is the server's own trouble
+_GATEWAY_TIMEOUT = 408
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,12 +89,10 @@ class Caller:
         if status < 400 and not content["errors"]:
             return content
         errors = [error for error in content["errors"] if error.get("error_number") not in harmless]
-        if absent is not None and any(
-            error.get("error_number") == ESLURM_INVALID_JOB_ID for error in content["errors"]
-        ):
+        if absent is not None and any(error.get("error_number") == INVALID_JOB_ID for error in content["errors"]):
             return absent
         if errors or not content["errors"]:
-            self._raise(status, errors)
+            raise self.problem(errors or [{"error": f"status {status}"}], changes=method != "GET")
         return content
 
     def speaks(self, version: str) -> bool:
@@ -222,12 +219,18 @@ class Caller:
             raise InDoubt(f"site '{self._site}': {self._door.url} answered {status}, but not as slurmrestd does")
         if not isinstance(content.get("warnings"), list):
             content["warnings"] = []
-        if status in _NO_ANSWER and not content["errors"]:
+        if (status == _GATEWAY_TIMEOUT or status >= 500) and not content["errors"]:
             raise InDoubt(f"site '{self._site}': {self._door.url} answered {status} without a reason")
         return content
 
-    def _raise(self, status: int, errors: Sequence[Mapping[str, Any]]) -> None:
-        said = "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors)) or f"status {status}"
-        if any(restdata.is_outage(error) for error in errors):
-            raise Unreachable(f"site '{self._site}': slurmrestd answers, but not the daemon behind it: {said}")
-        raise SiteRefused(f"site '{self._site}' refuses: {said}")
+    def problem(self, errors: Sequence[Mapping[str, Any]], *, changes: bool, about: str = "") -> WestwardError:
+        """What slurmrestd told of a request. Of a change (to `about`) whose answer never came it is not known whether it was made."""
+        site = f"site '{self._site}'"
+        said = "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors))
+        faults = {restdata.fault(error, changes=changes) for error in errors}
+        if Fault.ACCESS in faults:
+            return AccessRefused(f"{site} refuses who we are: {said}", self._token.next_step())
+        if faults == {Fault.REFUSED}:
+            return SiteRefused(f"{site} refuses{about and f' to change {about}'}: {said}")
+        kind = InDoubt if changes and faults & {Fault.SILENT, Fault.DATABASE} else Unreachable
+        return kind(f"{site}: slurmrestd answers, but not the daemon behind it: {said}")

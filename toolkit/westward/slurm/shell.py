@@ -15,6 +15,7 @@ from westward.process import Completed
 from westward.slurm import text
 from westward.slurm.client import InDoubt, Known, Poll
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
+from westward.slurm.faults import Fault, worded
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
@@ -24,26 +25,6 @@ CHUNK = 500
 T = TypeVar("T")
 _NOT_FOUND = 127
 _SINCE = "now-31days"
-_ACCESS = ("authentication error", "Invalid authentication credential", "Munge", "munge", "invalid user")
-_AWAY = (
-    "Connection refused",
-    "connect failure",
-    "standby mode",
-    "slurmdbd",
-    "Unable to contact slurm controller",
-    "Slurm accounting storage is disabled",
-    "Zero Bytes were transmitted",
-    "Socket timed out",
-    "Unable to establish configuration source",
-    "Transport endpoint is not connected",
-    "Insane message length",
-    "Message receive failure",
-    "Unexpected message recieved",
-    "Unexpected message received",
-    "Resource temporarily unavailable",
-)
-# the request surely did not leave
-_NOT_SENT = ("Connection refused", "connect failure", "standby mode", "Unable to establish configuration source")
 
 
 class ShellClient:
@@ -155,14 +136,11 @@ class ShellClient:
         if answer.status == 0:
             job_id = text.job_id(answer.stdout)
             return job_id or InDoubt(f"site '{self._site}': sbatch ended well, but named no job id")
-        error = self._problem(answer)
+        error = self._problem(answer, changes=True)
         if isinstance(error, SiteRefused) and not any(
             line.startswith(("sbatch: ", "slurm")) for line in answer.stderr.splitlines()
         ):
             return InDoubt(f"site '{self._site}': sbatch ended with status {answer.status} and gave no reason")
-        if isinstance(error, Unreachable) and not isinstance(error, InDoubt | AccessRefused):
-            missing = answer.status == _NOT_FOUND
-            return error if missing or any(word in answer.stderr for word in _NOT_SENT) else InDoubt(str(error))
         return error
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
@@ -347,7 +325,7 @@ class ShellClient:
         if isinstance(answer, WestwardError):
             raise self._named(answer)
         if answer.status != 0:
-            raise self._doubtful(self._problem(answer), answer)
+            raise self._problem(answer, changes=True)
 
     def _each_chunk(
         self,
@@ -367,24 +345,15 @@ class ShellClient:
                 failed |= dict.fromkeys(chunk, self._named(answer))
                 continue
             said = text.complaints(answer.stderr + answer.stdout)
-            if answer.status != 0 and not said:
-                error = self._doubtful(self._problem(answer), answer)
-                if not harmless(answer.stderr):
-                    failed |= dict.fromkeys(chunk, error)
+            if answer.status != 0 and not said and not harmless(answer.stderr):
+                failed |= dict.fromkeys(chunk, self._problem(answer, changes=True))
             for job_id, what in said.items():
                 if not harmless(what):
-                    failed[job_id] = self._told_error(what)
+                    failed[job_id] = self._told_error(what, changes=True)
         return failed
 
-    def _doubtful(self, error: WestwardError, answer: Completed) -> WestwardError:
-        """A change whose answer never came may have been made."""
-        away = isinstance(error, Unreachable) and not isinstance(error, AccessRefused)
-        if away and answer.status != _NOT_FOUND and not any(word in answer.stderr for word in _NOT_SENT):
-            return InDoubt(str(error))
-        return error
-
-    def _problem(self, answer: Completed) -> WestwardError:
-        """Why a command ended badly."""
+    def _problem(self, answer: Completed, *, changes: bool = False) -> WestwardError:
+        """Why a command ended badly. Of a change whose answer never came it is not known whether it was made."""
         name = answer.argv[0].rpartition("/")[2]
         if answer.status == _NOT_FOUND:
             return Unreachable(
@@ -392,16 +361,16 @@ class ShellClient:
                 "name the directory of Slurm's commands as 'commands' of that door in the site's description",
             )
         said = answer.stderr if answer.stderr.strip() else answer.stdout
-        return self._told_error(text.words(said), said, name)
+        return self._told_error(text.words(said), said, name, changes=changes)
 
-    def _told_error(self, what: str, said: str = "", name: str = "") -> WestwardError:
-        said = said or what
-        if any(word in said for word in _ACCESS):
+    def _told_error(self, what: str, said: str = "", name: str = "", *, changes: bool = False) -> WestwardError:
+        fault = worded(said or what)
+        if fault is Fault.REFUSED:
+            return SiteRefused(f"site '{self._site}' refuses: {what}")
+        if fault is Fault.ACCESS:
             return AccessRefused(f"site '{self._site}' refuses who we are: {what}")
-        if any(word in said for word in _AWAY):
-            by = f"{name} answers" if name else "it answers"
-            return Unreachable(f"site '{self._site}': {by}, but not the daemon behind it: {what}")
-        return SiteRefused(f"site '{self._site}' refuses: {what}")
+        kind = InDoubt if changes and fault in (Fault.SILENT, Fault.DATABASE) else Unreachable
+        return kind(f"site '{self._site}': {name or 'it'} answers, but not the daemon behind it: {what}")
 
     def _named(self, error: WestwardError) -> WestwardError:
         """An error of the way to the site, with the site's name."""
