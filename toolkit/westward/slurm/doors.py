@@ -218,13 +218,17 @@ class Doors:
         if not taken:
             return left
         missed: list[WestwardError] = []
+        doubts: list[WestwardError] = []
         for place, result in zip(taken, client.submit([submissions[place] for place in taken]), strict=True):
             if isinstance(result, Unreachable) and not isinstance(result, InDoubt):
                 missed.append(result)
                 left.append(place)
             else:
                 results[place] = result
-        self._settle(way, missed)
+                if isinstance(result, InDoubt):  # remembered of the door, of which nothing is in doubt
+                    doubts.append(Unreachable(str(result), result.next_step))
+        # a door from which nothing but silence came has not worked
+        self._settle(way, missed or (doubts if len(doubts) == len(taken) else []))
         return sorted(left)
 
     def _not_submitted(self, refusals: Sequence[str]) -> WestwardError:

@@ -148,11 +148,14 @@ class Caller:
         """The newest data_parser of DATA_PARSERS that slurmrestd has; asked once a connection."""
         with self._negotiating:
             for version in () if self.version else DATA_PARSERS:
-                status, raw = self._send("GET", f"/slurm/{version}/ping/", None, ANSWER_TIMEOUT_S, True)
-                if status != 404:
-                    self._content(status, raw)
-                    self.version = version
-                    break
+                try:
+                    status, raw = self._send("GET", f"/slurm/{version}/ping/", None, ANSWER_TIMEOUT_S, True)
+                    if status != 404:
+                        self._content(status, raw)
+                        self.version = version
+                        break
+                except InDoubt as error:  # about a ping: of the request itself nothing has left
+                    raise Unreachable(str(error), error.next_step) from error
             if self.version is None:
                 raise Unreachable(
                     f"site '{self._site}': {self._door.url} speaks none of slurmrestd's data_parser versions {', '.join(DATA_PARSERS)}",
