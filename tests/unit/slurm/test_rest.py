@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -385,6 +386,25 @@ class TestOtherCalls:
         slurmrestd.on("POST slurm/jobs/requeue", "requeue_refused")
         with pytest.raises(SiteRefused, match="pending execution"):
             client.requeue(4)
+        refused = [{"job_id": 4, "error_code": 2002, "error": "Access/permission denied"}]
+        slurmrestd.on("POST slurm/jobs/requeue", content("requeued", NEW, status=refused))
+        with pytest.raises(SiteRefused, match="job 4: Access/permission denied"):
+            client.requeue(4)
+
+    @pytest.mark.parametrize(
+        "call",
+        [lambda client: client.requeue(4), lambda client: client.update(4, JobChange(qos="urgent"))],
+        ids=["requeue", "update"],
+    )
+    def test_what_may_have_been_done_is_not_sent_again_on_a_new_connection(
+        self, slurmrestd: Slurmrestd, client: RestClient, call: Callable[[RestClient], None]
+    ) -> None:
+        slurmrestd.versions, slurmrestd.release = ("v0.0.45",), NEW
+        slurmrestd.on("DELETE slurm/job/", "cancelled").on("POST slurm/job", CUT)
+        client.cancel([4])  # leaves a kept connection behind
+        with pytest.raises(InDoubt):
+            call(client)
+        assert len(slurmrestd.asked("POST")) == 1
 
     def test_an_update_sends_what_changes(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("POST slurm/job/4", "released")

@@ -119,12 +119,14 @@ class RestClient:
                 f"site '{self._site}': slurmrestd {self._rest.version} cannot requeue a job",
                 "add a shell door to the site",
             )
-        self._rest.call("POST", "slurm", "jobs/requeue", body={"jobs": [str(job_id)]})
+        # a second requeue would end what the first one has started again
+        answer = self._rest.call("POST", "slurm", "jobs/requeue", body={"jobs": [str(job_id)]}, repeatable=False)
+        self._check(job_id, answer)
 
     def update(self, job_id: int, change: JobChange) -> None:
         fields = restdata.change_fields(change)
         if fields:
-            self._change(job_id, "POST", fields)
+            self._change(job_id, "POST", fields, repeatable=False)
 
     def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
         """A held job is not in the accounting before it becomes eligible, so the queue is looked through as well, once for all names.
@@ -241,6 +243,10 @@ class RestClient:
         answer = self._rest.call(
             method, "slurm", f"job/{job_id}", body=body, query=query, harmless=harmless, repeatable=repeatable
         )
+        self._check(job_id, answer, harmless)
+
+    def _check(self, job_id: int, answer: Content, harmless: frozenset[int] = NONE_HARMLESS) -> None:
+        """Raise what the answer to a change says of tasks or fields that were left as they are."""
         failed = restdata.unchanged(answer, harmless)
         if failed:
             raise self._rest.problem(failed[:1], changes=True, about=f"job {job_id}")

@@ -295,11 +295,14 @@ def fault(error: Record, *, changes: bool = False) -> Fault:
 
 def unchanged(answer: Record, harmless: frozenset[int]) -> list[Record]:
     """The errors in the answer to a change that are about single jobs or tasks, in the form of those about the whole."""
-    told = [
-        *((status["error"]["code"], status["error"]["message"]) for status in answer.get("status") or ()),
-        *((result["error_code"], result["error"]) for result in answer.get("results") or ()),
-    ]
-    return [{"error_number": code, "error": str(message)} for code, message in told if code not in (0, *harmless)]
+    told = [_code(entry) for entry in (*(answer.get("status") or ()), *(answer.get("results") or ()))]
+    return [{"error_number": code, "error": message} for code, message in told if code not in (0, *harmless)]
+
+
+def _code(entry: Record) -> tuple[int, str]:
+    """Number and words of one entry: some calls wrap them in a record of their own."""
+    error = entry["error"]
+    return (error["code"], str(error["message"])) if isinstance(error, Mapping) else (entry["error_code"], str(error))
 
 
 def dropped(warnings: Iterable[Record]) -> str:
