@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from unit.slurm.fakes import FakeSlurm
 from unit.slurm.replay import Answer, Slurmrestd, body_of, serving
 from westward.errors import AccessRefused, SiteRefused, StorageError, Unreachable, WestwardError
 from westward.model.job import JobChange, Submission
@@ -335,6 +336,20 @@ def test_a_gateway_that_answers_no_ping_leaves_the_job_to_the_next_door(
         with Doors(site(*(RestDoor(each.url, "researcher", token_file) for each in (slurmrestd, other)))) as way:
             assert way.submit([submission, submission]) == [body_of("submitted")["job_id"]] * 2
     assert not slurmrestd.asked("POST")
+
+
+def test_a_door_of_this_host_s_own_cluster_is_passed_over(
+    slurmrestd: Slurmrestd, token_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, submission: Submission
+) -> None:
+    """`local` on a login node of another cluster, in front of a slurmrestd of the site."""
+    slurm = FakeSlurm(tmp_path)
+    slurm.program("scontrol", "echo 'ClusterName = east'")
+    slurm.program("sbatch", "echo 9")
+    slurmrestd.on("POST slurm/job/submit", "submitted")
+    with Doors(site(ShellDoor(commands=str(tmp_path)), RestDoor(slurmrestd.url, "researcher", token_file))) as way:
+        assert way.submit([submission]) == [body_of("submitted")["job_id"]]
+    assert not slurm.calls("sbatch")
+    assert "shell on this host is another cluster's (shell on this host leads to the cluster 'east', not" in caplog.text
 
 
 def test_real_doors(slurmrestd: Slurmrestd, token_file: Path, caplog: pytest.LogCaptureFixture) -> None:

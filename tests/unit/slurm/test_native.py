@@ -17,7 +17,7 @@ import pytest
 from westward.errors import AccessRefused, SiteRefused, Unreachable
 from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import nativedata
-from westward.slurm.client import InDoubt, NotOffered, SlurmClient
+from westward.slurm.client import InDoubt, NotOffered, OtherCluster, SlurmClient
 from westward.slurm.native import NOT_OFFERED, OFFERED, NativeClient
 from westward.slurm.nativelib import Unfit
 from westward.slurm.text import whole
@@ -41,7 +41,7 @@ class Records:
 class Settings:
     @staticmethod
     def load():
-        return SimpleNamespace(version="26.05.5")
+        return SimpleNamespace(version="26.05.5", cluster_name="west")
 Nodes = Partitions = Jobs = Records
 from pyslurm import slurmctld
 slurmctld.Config = Settings
@@ -185,6 +185,16 @@ def test_loading_leaves_this_process_as_it_was(
     assert sys.getdlopenflags() == flags
     assert sys.modules["pyslurm.core.job.submission"].pyenviron == {}
     assert os.environ["SLURM_JWT"] == "secret"
+
+
+def test_another_cluster_gets_no_job(pyslurm: Make, submission: Submission) -> None:
+    pyslurm(SUBMITS)
+    client = NativeClient("east", "east")
+    (answer,) = client.submit([submission])
+    assert type(answer) is OtherCluster
+    assert str(answer) == "site 'east': its native door leads to the cluster 'west', not to 'east'"
+    assert type(client.release([7])[7]) is OtherCluster
+    assert NativeClient("west", "west").submit([submission]) == [7]
 
 
 def test_refusals_carry_slurms_words_and_stop_nothing(

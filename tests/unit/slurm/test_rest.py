@@ -21,7 +21,7 @@ from unit.slurm.replay import NEW, OLD, Answer, Request, Slurmrestd, body_of, ca
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.site import RestDoor
-from westward.slurm.client import InDoubt, Known, NotOffered
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster
 from westward.slurm.rest import RestClient
 from westward.slurm.restcall import DATA_PARSERS, IN_FLIGHT
 
@@ -80,6 +80,22 @@ class TestNegotiation:
         client.cancel([4])
         assert len(slurmrestd.asked("DELETE /slurm/v0.0.41/job/4")) == 2
         assert [r.path.split("/")[2] for r in slurmrestd.asked("GET")] == list(DATA_PARSERS)
+
+    def test_another_cluster_is_seen_by_the_ping(
+        self, slurmrestd: Slurmrestd, token_file: Path, submission: Submission
+    ) -> None:
+        with RestClient("east", RestDoor(slurmrestd.url, "researcher", token_file), "east") as client:
+            errors = [*client.submit([submission, submission]), *client.cancel([4]).values()]
+            assert {type(error) for error in errors} == {OtherCluster}
+            with pytest.raises(OtherCluster, match=r"leads to the cluster 'west', not to 'east'"):
+                client.poll({4: Known(RUNNING)})
+        assert {request.path.split("/")[3] for request in slurmrestd.requests} == {"ping"}
+
+    def test_the_right_cluster_costs_no_request(self, slurmrestd: Slurmrestd, token_file: Path) -> None:
+        slurmrestd.on("DELETE slurm/job/", "cancelled")
+        with RestClient("w", RestDoor(slurmrestd.url, "researcher", token_file), "west") as client:
+            assert client.cancel([4]) == client.cancel([4]) == {}
+        assert len([request for request in slurmrestd.requests if request.path.startswith("/slurm/v0.0.42")]) == 3
 
     def test_no_common_version_says_what_is_needed(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.versions = ("v0.0.38",)

@@ -16,7 +16,7 @@ from unit.slurm.fakes import VERSIONS, FakeSlurm, Sshd, said, serving
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.site import ShellDoor
-from westward.slurm.client import InDoubt, Known
+from westward.slurm.client import InDoubt, Known, OtherCluster
 from westward.slurm.shell import ShellClient
 
 FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "JobName", "ElapsedRaw")
@@ -309,6 +309,61 @@ def test_history_is_asked_in_utc(client: ShellClient, slurm: FakeSlurm) -> None:
     assert (attempt.task, attempt.status.state, attempt.usage.elapsed_s) == (3, JobState.TIMEOUT, 60)
     assert attempt.usage.max_rss_bytes == 2 * 1024**2 and attempt.usage.tres == {"cpu": 2, "mem": 1024**3}
     assert "2026-11-24T04:00:00" in slurm.calls("sacct")[0]
+
+
+# --- which cluster ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ShellClient]:
+    """The commands of this host, whose cluster is another one than the site's."""
+    monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
+    slurm.program("scontrol", "echo 'ClusterName             = east'")
+    for name in ("sbatch", "scancel"):
+        slurm.program(name, "echo 7")
+    with ShellClient("west", ShellDoor(), "west") as made:
+        yield made
+
+
+def test_nothing_is_done_or_believed_at_another_cluster(
+    elsewhere: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    errors = [
+        *elsewhere.submit([submission, submission]),
+        *elsewhere.release([7]).values(),
+        *elsewhere.cancel([7]).values(),
+    ]
+    for call in (
+        lambda: elsewhere.poll({7: Known(JobState.RUNNING)}),
+        lambda: elsewhere.find(["job~a"]),
+        lambda: elsewhere.requeue(7),
+    ):
+        with pytest.raises(Unreachable) as caught:
+            call()
+        errors.append(caught.value)
+    assert len(errors) == 7
+    for error in errors:
+        assert type(error) is OtherCluster and not error.transient
+        assert str(error) == "site 'west': shell on this host leads to the cluster 'east', not to 'west'"
+        assert "westward site check west" in error.next_step
+    assert not slurm.calls("sbatch") and not slurm.calls("scancel")
+    assert {call[0] for call in slurm.calls("scontrol")} == {"show"}
+
+
+def test_a_cluster_that_does_not_say_its_name_is_none(elsewhere: ShellClient, slurm: FakeSlurm) -> None:
+    slurm.program("scontrol", "echo Configuration data")
+    with pytest.raises(OtherCluster, match="does not say"):
+        elsewhere.poll({7: Known(JobState.RUNNING)})
+
+
+def test_the_cluster_is_asked_for_its_name_once(
+    elsewhere: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    slurm.program("scontrol", "[ $1 != show ] || echo 'ClusterName             = WEST'")
+    elsewhere.poll({7: Known(JobState.RUNNING)})
+    assert elsewhere.submit([submission, submission]) == [7, 7]
+    assert elsewhere.release([7]) == elsewhere.cancel([7]) == {}
+    assert slurm.calls("scontrol") == [["show", "config"], ["release", "7"]]
 
 
 # --- by ssh only ------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardErr
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.site import Account, ClusterState, Door, ShellDoor, Site
 from westward.slurm import client as clients
-from westward.slurm.client import InDoubt, Known, NotOffered, Poll, SlurmClient
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, Poll, SlurmClient
 
 # a door that failed is left alone for so long
 PAUSE_S = 60.0
@@ -283,6 +283,8 @@ class Doors:
 def _complaint(site: Site, way: _Way) -> str:
     assert way.error is not None
     verb = "refuses us" if isinstance(way.error, AccessRefused) else "does not answer"
+    if isinstance(way.error, OtherCluster):
+        verb = "is another cluster's"
     return f"site '{site.name}': {way.door} {verb} ({_without_site(site, way.error)})"
 
 

@@ -44,6 +44,9 @@ Item = TypeVar("Item")
 class NativeClient:
     """`SlurmClient` by pyslurm, as the user of this process.
 
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
+
     Raises (from every call):
         NotOffered: pyslurm has no way to do that.
         Unreachable: there is no pyslurm that fits, or slurmctld or slurmdbd does not answer.
@@ -52,9 +55,9 @@ class NativeClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, cluster: str = "") -> None:
         self._site = site
-        self._library = Library(site)
+        self._library = Library(site, cluster)
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[tuple[Any, ...]]] = {}
         self._told: dict[int, JobStatus] = {}

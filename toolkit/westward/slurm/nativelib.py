@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.process import Completed, RanTooLong, run
-from westward.slurm.client import InDoubt
+from westward.slurm.client import InDoubt, same_cluster
 from westward.slurm.faults import SLURM_ERROR, Fault, numbered
 
 TRIAL_TIMEOUT_S = 45
@@ -51,10 +51,12 @@ else:
 
 
 class Library:
-    """pyslurm for one site, loaded at the first call."""
+    """pyslurm for one site, loaded at the first call. `cluster` is the ClusterName to find there; empty for whichever it is."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, cluster: str = "") -> None:
         self.site = site
+        # the ClusterName that has still to be compared; empty once it has been, and where it is not known
+        self._unproved = cluster
         self._module: Any = None
 
     @property
@@ -85,6 +87,13 @@ class Library:
 
     def _call(self, call: Callable[[Any], Result], *, changes: bool) -> Result:
         pyslurm = self.pyslurm
+        if self._unproved:
+            told = self._guarded(pyslurm, lambda pyslurm: pyslurm.slurmctld.Config.load().cluster_name, changes=False)
+            same_cluster(self.site, "its native door", told, self._unproved)
+            self._unproved = ""
+        return self._guarded(pyslurm, call, changes=changes)
+
+    def _guarded(self, pyslurm: Any, call: Callable[[Any], Result], *, changes: bool) -> Result:
         said: list[str] = []
         try:
             with _captured(said):

@@ -42,6 +42,9 @@ P = ParamSpec("P")
 class RestClient:
     """`SlurmClient` over slurmrestd.
 
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
+
     Raises (from every call):
         Unreachable: nobody listens there, or slurmrestd cannot reach its slurmctld or slurmdbd.
         InDoubt: the request may have been carried out.
@@ -49,10 +52,10 @@ class RestClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str, door: RestDoor) -> None:
+    def __init__(self, site: str, door: RestDoor, cluster: str = "") -> None:
         self._site = site
         self._user = door.user
-        self._rest = Caller(site, door)
+        self._rest = Caller(site, door, cluster)
         # of arrays that were seen: the ids of their tasks' own records, and the state of each task at the last poll
         self._records_of: dict[int, set[int]] = {}
         self._arrays: dict[int, Tasks] = {}

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 from westward.errors import AccessRefused, InputError, SiteRefused, Unreachable, WestwardError
 from westward.model.site import RestDoor
 from westward.slurm import restdata
-from westward.slurm.client import InDoubt
+from westward.slurm.client import InDoubt, same_cluster
 from westward.slurm.faults import INVALID_JOB_ID, Fault
 from westward.slurm.resttoken import Token, token_problem
 from westward.slurm.restwire import AnswerLost, NotConnected, Wire
@@ -40,7 +40,7 @@ Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 class Caller:
-    """One slurmrestd, asked as one user. Any thread may call.
+    """One slurmrestd, asked as one user. Any thread may call. `cluster` is the ClusterName to find there; empty for whichever it is.
 
     Raises (at once):
         AccessRefused: there is no token to be had.
@@ -48,8 +48,9 @@ class Caller:
         InputError: the door's address is none.
     """
 
-    def __init__(self, site: str, door: RestDoor) -> None:
+    def __init__(self, site: str, door: RestDoor, cluster: str = "") -> None:
         self._site = site
+        self._cluster = cluster
         self._door = door
         self._token = Token(site, door)
         self._token.current()
@@ -145,13 +146,15 @@ class Caller:
             raise
 
     def _negotiate(self) -> str:
-        """The newest data_parser of DATA_PARSERS that slurmrestd has; asked once a connection."""
+        """The newest data_parser of DATA_PARSERS that slurmrestd has; asked once a client, and its answer also names the cluster."""
         with self._negotiating:
             for version in () if self.version else DATA_PARSERS:
                 try:
                     status, raw = self._send("GET", f"/slurm/{version}/ping/", None, ANSWER_TIMEOUT_S, True)
                     if status != 404:
-                        self._content(status, raw)
+                        slurm = self._content(status, raw)["meta"].get("slurm") or {}
+                        if "cluster" in slurm:
+                            same_cluster(self._site, self._door, slurm["cluster"], self._cluster)
                         self.version = version
                         break
                 except InDoubt as error:  # about a ping: of the request itself nothing has left

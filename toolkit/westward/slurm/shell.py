@@ -13,7 +13,7 @@ from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submissi
 from westward.model.site import Account, ClusterState, ShellDoor
 from westward.process import Completed
 from westward.slurm import text
-from westward.slurm.client import InDoubt, Known, Poll
+from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, worded
 
@@ -25,10 +25,14 @@ CHUNK = 500
 T = TypeVar("T")
 _NOT_FOUND = 127
 _SINCE = "now-31days"
+_SETTINGS = ["scontrol", "show", "config"]
 
 
 class ShellClient:
     """`SlurmClient` by commands.
+
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
 
     Raises (from every call):
         Unreachable: nobody answers there, the commands are missing, or they cannot reach their slurmctld or slurmdbd.
@@ -37,9 +41,11 @@ class ShellClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str, door: ShellDoor, commands: Commands | None = None) -> None:
+    def __init__(self, site: str, door: ShellDoor, cluster: str = "", commands: Commands | None = None) -> None:
         self._site = site
         self._door = door
+        # the ClusterName that has still to be compared; empty once it has been, and where it is not known
+        self._unproved = cluster
         self._commands = commands or _commands(door)
         self._user: str | None = None
         # of arrays: what the queue said when it was last looked at, and what was told of it
@@ -64,7 +70,7 @@ class ShellClient:
             ["scontrol", "-d", "-o", "show", "node"],
             ["scontrol", "-o", "show", "partition"],
             ["squeue", "-h", "-t", "RUNNING", "-o", f"%N{text.SEPARATOR}%e"],
-            ["scontrol", "show", "config"],
+            _SETTINGS,
         )
         try:
             return ClusterState(
@@ -82,7 +88,7 @@ class ShellClient:
     def account(self) -> Account:
         user = self._who()
         settings, clock, home, mpi = self._ask(
-            ["scontrol", "show", "config"], ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
+            _SETTINGS, ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
         )
         told = text.config(settings.stdout)
         default, associations = "", ""
@@ -119,6 +125,7 @@ class ShellClient:
     def submit(self, submissions: Sequence[Submission]) -> list[int | WestwardError]:
         requests = [self._submit_request(submission) for submission in submissions]
         try:
+            self._prove()
             answers = self._commands.each(requests, at_once=AT_ONCE, timeout_s=SUBMIT_TIMEOUT_S, repeat=False)
         except WestwardError as error:
             return [error] * len(submissions)
@@ -303,8 +310,10 @@ class ShellClient:
         Raises:
             WestwardError: one of them did not end well.
         """
+        proof = [] if not self._unproved or _SETTINGS in argvs else [_SETTINGS]
+        asked = [*argvs, *proof]
         answers = self._commands.each(
-            self._requests(argvs), at_once=len(argvs), timeout_s=ANSWER_TIMEOUT_S, repeat=True
+            self._requests(asked), at_once=len(asked), timeout_s=ANSWER_TIMEOUT_S, repeat=True
         )
         done = []
         for answer in answers:
@@ -313,7 +322,16 @@ class ShellClient:
             if answer.status != 0:
                 raise self._problem(answer)
             done.append(answer)
-        return done
+        if self._unproved:
+            told = text.config(done[asked.index(_SETTINGS)].stdout).get("ClusterName")
+            same_cluster(self._site, self._door, told, self._unproved)
+            self._unproved = ""
+        return done[: len(argvs)]
+
+    def _prove(self) -> None:
+        """Make sure of the cluster before something is changed there; a question has that done along with itself."""
+        if self._unproved:
+            self._ask(_SETTINGS)
 
     def _answer(self, *argv: str, repeat: bool = True) -> Answer:
         (answer,) = self._commands.each(self._requests([argv]), at_once=1, timeout_s=ANSWER_TIMEOUT_S, repeat=repeat)
@@ -321,6 +339,7 @@ class ShellClient:
 
     def _act(self, *argv: str) -> None:
         """Run a command that changes something, once."""
+        self._prove()
         answer = self._answer(*argv, repeat=False)
         if isinstance(answer, WestwardError):
             raise self._named(answer)
@@ -337,6 +356,10 @@ class ShellClient:
         chunks = list(_chunks(job_ids, CHUNK))
         if not chunks:
             return {}
+        try:
+            self._prove()
+        except WestwardError as error:
+            return dict.fromkeys(job_ids, error)
         requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in chunks])
         answers = self._commands.each(requests, at_once=2, timeout_s=SUBMIT_TIMEOUT_S, repeat=True)
         failed: dict[int, WestwardError] = {}
