@@ -98,6 +98,23 @@ def test_the_accounting_knows_how_a_job_ended(answer: str, state: JobState, exit
     assert status.nodes == "west-n1" or status.nodes == "west-n2"
 
 
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (["PENDING", "REVOKED"], JobState.REVOKED),
+        (["RUNNING", "STOPPED"], JobState.SUSPENDED),
+        (["COMPLETED", "COMPLETING"], JobState.RUNNING),
+        ([], JobState.UNKNOWN),
+    ],
+)
+def test_queue_and_accounting_read_flags_as_the_commands_show_them(words: list[str], state: JobState) -> None:
+    queued = restdata.queued_status(body_of("job_completed")["jobs"][0] | {"job_state": words})
+    record = body_of("accounted_completed")["jobs"][0]
+    record["state"]["current"] = words
+    assert queued.state is restdata.accounted_status(record).state is state
+    assert (queued.exit_code is not None) == (queued.ended_at is not None) == state.final
+
+
 def test_a_job_that_was_cancelled_while_it_waited_never_started() -> None:
     """slurmdbd says so with the number 4294967294, which is a day in the year 2106."""
     status = restdata.accounted_status(body_of("accounted_cancelled")["jobs"][0])

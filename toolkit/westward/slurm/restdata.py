@@ -144,7 +144,7 @@ def array_id(job: Record) -> int | None:
 def queued_status(job: Record) -> JobStatus:
     """A record as slurmctld gives it: a job, or one or more tasks of an array."""
     return_code, signal = _exit(job["exit_code"])
-    state = JobState.parse(job["job_state"][0])
+    state = JobState.of(job["job_state"])
     reason = job["state_reason"]
     # a job that was cancelled while it waited keeps what it waited for, and gets the time of its end as its start
     stale = state is JobState.CANCELLED and reason != "DependencyNeverSatisfied"
@@ -172,7 +172,7 @@ def queued_status(job: Record) -> JobStatus:
 def accounted_status(record: Record) -> JobStatus:
     """A record as slurmdbd gives it. Without an end time the accounting has not heard of the end yet."""
     return_code, signal = _exit(record["exit_code"])
-    state = JobState.parse(record["state"]["current"][0])
+    state = JobState.of(record["state"]["current"])
     time = record["time"]
     reason = (
         record["state"]["reason"] if state is JobState.PENDING else "None"
