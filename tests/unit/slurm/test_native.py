@@ -17,7 +17,7 @@ import pytest
 from westward.errors import AccessRefused, SiteRefused, Unreachable
 from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import nativedata
-from westward.slurm.client import InDoubt, NotOffered, OtherCluster, SlurmClient
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, SlurmClient
 from westward.slurm.native import NOT_OFFERED, OFFERED, NativeClient
 from westward.slurm.nativelib import Unfit
 from westward.slurm.text import whole
@@ -215,6 +215,43 @@ def test_after_silence_nothing_more_is_sent(pyslurm: Make, submission: Submissio
     names = ["good", first, "good", "good"]
     answers = pyslurm(SUBMITS).submit([replace(submission, name=name) for name in names])
     assert [type(answer) for answer in answers] == [int, kind, Unreachable, Unreachable]
+
+
+QUEUE_ALONE = """
+def job(id, **fields):
+    told = dict(id=id, name="a~b", array_id=None, array_task_id=None, array_tasks_waiting=None, state="RUNNING", state_reason=None,
+        priority=1, submit_time=1_700_000_000, start_time=1_700_000_001, end_time=None, exit_code=0, exit_code_signal=0,
+        requeue_count=0, allocated_nodes="n1", nodelist="n1", partition="gpu", user_id=os.geteuid())
+    return SimpleNamespace(**{**told, **fields})
+class Jobs:
+    @staticmethod
+    def load():
+        return {8: job(8), 21: job(21, array_id=20, array_task_id=1)}
+class db:
+    away = True
+    JobFilter = dict
+    class Jobs:
+        @staticmethod
+        def load(asked):
+            if db.away:
+                raise RPCError(7000, "Unable to connect to database")
+            return {7: job(7, state="COMPLETED", end_time=1_700_000_009)}
+"""
+
+
+def test_without_slurmdbd_a_poll_tells_what_the_queue_says(pyslurm: Make) -> None:
+    client = pyslurm(QUEUE_ALONE)
+    known = {7: Known(JobState.RUNNING), 8: Known(JobState.PENDING), 20: Known(JobState.PENDING)}
+    for _ in range(2):  # the array, too, is asked for again
+        poll = client.poll(known)
+        assert (set(poll.changed), poll.gone, set(poll.unheard)) == ({8}, frozenset(), {7, 20})
+        assert "slurmdbd does not answer" in poll.unheard[7]
+    sys.modules["pyslurm"].db.away = False
+    poll = client.poll(known)
+    assert ({job: status.state for job, status in poll.changed.items()}, poll.unheard) == (
+        {7: JobState.COMPLETED, 8: JobState.RUNNING, 20: JobState.RUNNING},
+        {},
+    )
 
 
 def test_what_is_offered_and_what_is_not() -> None:

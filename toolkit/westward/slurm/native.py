@@ -218,10 +218,17 @@ class NativeClient:
         others = [job_id for job_id, was in known.items() if self._differs(was, job_id, records.get(job_id))]
         # tasks of an array that have ended leave the queue one by one
         ask = [job_id for job_id in others if job_id not in records or records[job_id][0].array_id]
-        accounted = self._accounted(ask)
+        unheard: dict[int, str] = {}
+        try:
+            accounted = self._accounted(ask)
+        except Unreachable as error:
+            accounted, unheard = {}, dict.fromkeys(ask, str(error))
         changed: dict[int, JobStatus] = {}
         gone: set[int] = set()
         for job_id in others:
+            if job_id in unheard:
+                self._seen.pop(job_id, None)  # to be asked again
+                continue
             rows = accounted.get(job_id, []) + [nativedata.queued(record) for record in records.get(job_id, ())]
             if not rows:
                 gone.add(job_id)
@@ -229,7 +236,7 @@ class NativeClient:
             status = whole(rows)
             if self._is_news(known[job_id], status):
                 changed[job_id] = status
-        return Poll(changed, frozenset(gone))
+        return Poll(changed, frozenset(gone), unheard)
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         raise NotOffered(
