@@ -80,6 +80,9 @@ class Sshd:
     open_channels: int = 0
     max_sessions: int = 10
     chatter: str = ""
+    dead: str = ""  # whatever path holds this hangs until `revived`
+    mute: bool = False  # no request for a command is answered until then
+    revived: threading.Event = field(default_factory=threading.Event)
 
     def line(self, key: paramiko.PKey | None = None) -> str:
         shown = key or self.key
@@ -94,7 +97,7 @@ class Sshd:
 
 class _Server(paramiko.ServerInterface):
     def __init__(self, sshd: Sshd) -> None:
-        self._sshd = sshd
+        self._sshd = self.sshd = sshd
         self._goals: dict[int, tuple[str, int]] = {}
 
     def get_allowed_auths(self, username: str) -> str:
@@ -120,6 +123,8 @@ class _Server(paramiko.ServerInterface):
         return self._goals.get(channel.get_id())
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if self._sshd.mute:
+            self._sshd.revived.wait(20)
         threading.Thread(target=_execute, args=(self._sshd, channel, command.decode()), daemon=True).start()
         return True
 
@@ -226,13 +231,19 @@ def serving(accepts: paramiko.PKey, path: str, home: Path, key: paramiko.PKey | 
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        sshd.revived.set()
         sshd.drop()
 
 
 class LocalTree(paramiko.SFTPServerInterface):
     """This host's files by SFTP, as far as it is read."""
 
+    def __init__(self, server: _Server) -> None:
+        self._sshd = server.sshd
+
     def lstat(self, path: str) -> paramiko.SFTPAttributes | int:
+        if self._sshd.dead and self._sshd.dead in path:
+            self._sshd.revived.wait(20)
         try:
             return paramiko.SFTPAttributes.from_stat(os.lstat(path))
         except OSError as error:

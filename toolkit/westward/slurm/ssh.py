@@ -27,6 +27,9 @@ from westward.model.site import ShellDoor
 
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 30
+# how long a host may take to begin what it was asked for on an open connection, and how long its files may be silent
+START_TIMEOUT_S = 20
+FILES_TIMEOUT_S = 30
 # sshd's MaxSessions is 10 by default; two are left for the user's own tools that share the connection's limits
 CHANNELS = 8
 _TRIES = 3
@@ -137,7 +140,7 @@ def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
         "look_for_keys": not offered,
         "banner_timeout": CONNECT_TIMEOUT_S,
         "auth_timeout": 2 * CONNECT_TIMEOUT_S,
-        "channel_timeout": 2 * CONNECT_TIMEOUT_S,
+        "channel_timeout": START_TIMEOUT_S,
     }
     hop.connect_timeout = CONNECT_TIMEOUT_S
 
@@ -249,12 +252,43 @@ def _words(hop: fabric.Connection) -> str:
     return f"{port}{hop.user}@{hop.original_host}"
 
 
+class _Late(Exception):
+    """A host did not begin in time what it was asked for."""
+
+
+@contextmanager
+def _begun_in_time(channel: paramiko.Channel) -> Iterator[None]:
+    """Close a channel on which nothing begins: paramiko itself waits for ever for the answer to a request on it.
+
+    Raises:
+        _Late: it was closed for that.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        channel.close()
+
+    timer = threading.Timer(START_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if late.is_set():
+            raise _Late from error
+        raise
+    finally:
+        timer.cancel()
+
+
 class Ssh:
     """A host by ssh: connects when first used, and again when the connection has died. Several threads may use it."""
 
     def __init__(self, door: ShellDoor) -> None:
         self._door = door
         self._lock = threading.Lock()
+        self._files_lock = threading.Lock()  # apart from the other, so that commands do not wait for a file system
         self._free = threading.BoundedSemaphore(CHANNELS)
         self._connection: fabric.Connection | None = None
         self._sftp: paramiko.SFTPClient | None = None
@@ -267,20 +301,49 @@ class Ssh:
             self._drop()
 
     def sftp(self) -> paramiko.SFTPClient:
-        """The connection's file channel.
+        """The connection's file channel. Whoever waits for an answer on it longer than FILES_TIMEOUT_S gets a TimeoutError, and calls
+        `forget_sftp`: what comes over it after that belongs to somebody else's question.
 
         Raises:
-            Unreachable: also where the host offers none.
+            Unreachable: also where the host offers none, or does not begin it in time.
         """
+        with self._files_lock:
+            with self._lock:
+                transport = self._transport()
+                kept = self._sftp
+            if kept is None or kept.get_channel().closed:  # type: ignore[union-attr]
+                kept = self._open_sftp(transport)
+                with self._lock:
+                    self._sftp = kept
+            return kept
+
+    def _open_sftp(self, transport: paramiko.Transport) -> paramiko.SFTPClient:
+        channel = None
+        try:
+            channel = transport.open_session()
+            channel.settimeout(FILES_TIMEOUT_S)
+            with _begun_in_time(channel):
+                channel.invoke_subsystem("sftp")
+                return paramiko.SFTPClient(channel)
+        except _Late as error:
+            raise Unreachable(f"{self}: it begins no SFTP within {START_TIMEOUT_S} s", self._by_hand("ls")) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if channel is not None:
+                channel.close()
+            raise Unreachable(
+                f"{self}: no files by SFTP: {error or type(error).__name__}",
+                f"'sftp {self}' has to work; or mount the site's files here, as 'access: files:' in its description says",
+            ) from error
+
+    def forget_sftp(self) -> None:
+        """End the file channel; the next one who needs it opens another."""
         with self._lock:
-            transport = self._transport()
-            if self._sftp is None or self._sftp.get_channel().closed:  # type: ignore[union-attr]
-                try:
-                    self._sftp = paramiko.SFTPClient.from_transport(transport)
-                except (paramiko.SSHException, OSError, EOFError) as error:
-                    raise Unreachable(f"{self}: no files by SFTP: {error or type(error).__name__}") from error
-            assert self._sftp is not None
-            return self._sftp
+            kept, self._sftp = self._sftp, None
+        if kept is not None:
+            kept.get_channel().close()  # type: ignore[union-attr]
+
+    def _by_hand(self, command: str) -> str:
+        return f"its file systems or its login may hang: see whether 'ssh {self} {command}' ends, and tell the site's administrator"
 
     @contextmanager
     def shell(self) -> Iterator[paramiko.Channel]:
@@ -304,8 +367,14 @@ class Ssh:
                 transport = self._transport()
             try:
                 channel = transport.open_session()
-                channel.exec_command(command)
+                with _begun_in_time(channel):
+                    channel.exec_command(command)
                 return channel
+            except _Late as error:  # the connection is alive, and others use it
+                raise Unreachable(
+                    f"{self}: it takes the connection, but starts no command within {START_TIMEOUT_S} s",
+                    self._by_hand("true"),
+                ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if transport.is_active() and "Timeout" not in str(error):
                     # sshd allows fewer sessions than we would use (MaxSessions): wait until one of ours has ended
@@ -316,7 +385,9 @@ class Ssh:
                     self._forget(transport)
                 if died >= _TRIES or waited >= _WAITS:
                     why = "sshd allows no more sessions" if waited >= _WAITS else "the connection ended"
-                    raise Unreachable(f"{self}: {why} ({error or type(error).__name__})") from error
+                    raise Unreachable(
+                        f"{self}: {why} ({error or type(error).__name__})", f"see whether 'ssh {self} true' works"
+                    ) from error
 
     def _forget(self, transport: paramiko.Transport) -> None:
         """Let a dead connection go, unless another thread has made a new one already."""
