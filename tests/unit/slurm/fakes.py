@@ -78,6 +78,8 @@ class Sshd:
     channels: list[paramiko.Channel] = field(default_factory=list)  # one that nobody holds is closed
     most_channels: int = 0
     open_channels: int = 0
+    logins: list[str] = field(default_factory=list)  # who wanted in
+    goals: list[int] = field(default_factory=list)  # ports that it passed connections on to
     max_sessions: int = 10
     chatter: str = ""
     dead: str = ""  # whatever path holds this hangs until `revived`
@@ -104,6 +106,7 @@ class _Server(paramiko.ServerInterface):
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self._sshd.logins += [] if username in self._sshd.logins else [username]
         return paramiko.AUTH_SUCCESSFUL if key == self._sshd.accepts else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
@@ -117,6 +120,7 @@ class _Server(paramiko.ServerInterface):
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
         self._goals[chanid] = destination
+        self._sshd.goals.append(destination[1])
         return paramiko.OPEN_SUCCEEDED
 
     def goal(self, channel: paramiko.Channel) -> tuple[str, int] | None:

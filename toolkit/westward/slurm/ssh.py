@@ -6,15 +6,13 @@ whose key is not known, or is another than the known one, is refused, and so is 
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
-import re
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
+from westward.slurm import sshconfig
 
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 30
@@ -38,7 +37,6 @@ SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 # what goes wrong is told as our errors; a library that has no log to write to writes on the user's screen
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-_INCLUDES = 8  # so deep may one ssh configuration include another
 
 
 class UnknownHostKey(paramiko.SSHException):
@@ -47,6 +45,15 @@ class UnknownHostKey(paramiko.SSHException):
     def __init__(self, key: paramiko.PKey) -> None:
         super().__init__("host key not known")
         self.key = key
+
+
+class RevokedHostKey(paramiko.SSHException):
+    """A host showed a key that a known_hosts marks as revoked."""
+
+    def __init__(self, key: paramiko.PKey, path: str) -> None:
+        super().__init__("host key revoked")
+        self.key = key
+        self.path = path
 
 
 class RejectUnknown(paramiko.MissingHostKeyPolicy):
@@ -60,70 +67,54 @@ def open_connection(door: ShellDoor) -> fabric.Connection:
     """An open connection to the door's host, by way of the jump hosts that ~/.ssh/config names; every host key is checked.
 
     Raises:
-        AccessRefused: a host key is unknown or has changed, or the host does not let us in.
-        Unreachable: nobody answers there, or a jump host does not pass us on.
+        AccessRefused: a host key is unknown, revoked or has changed, or the host does not let us in.
+        Unreachable: nobody answers there, a jump host does not pass us on, or ~/.ssh/config cannot be read.
     """
-    connection = fabric.Connection(
-        door.host,
-        user=door.user,
-        port=door.port,
-        config=_config(),
-        connect_timeout=CONNECT_TIMEOUT_S,
-        connect_kwargs={"key_filename": [str(door.identity_file)]} if door.identity_file else {},
-    )
-    hops = _hops(connection)
+    hops = _hops(door)
     try:
         for hop in hops:
             _prepare(hop, door)
             with _connect_errors(hop, door):
                 hop.open()
-                _refuse_revoked(hop, door)
             _keep_alive(hop.transport)
     except BaseException:
-        close(connection)
+        close(hops[-1])
         raise
-    return connection
+    return hops[-1]
 
 
 def close(connection: fabric.Connection) -> None:
     """End a connection and those to its jump hosts."""
-    for hop in reversed(_hops(connection)):
+    hop = connection
+    while isinstance(hop, fabric.Connection):
         hop.client.close()  # also where connecting failed half-way, which Fabric's own close leaves open
+        hop = hop.gateway
 
 
-def _config() -> fabric.Config:
-    """The user's ssh configuration and nothing else of Fabric's: no fabric.yaml, no FABRIC_ variables."""
-    parsed = paramiko.SSHConfig()
-    for path in ("~/.ssh/config", "/etc/ssh/ssh_config"):
-        parsed.parse(_lines(Path(path).expanduser()))
-    return fabric.Config(ssh_config=parsed, lazy=True)
+def _hops(door: ShellDoor) -> list[fabric.Connection]:
+    """Connections to the jump hosts and to the door's host, each by way of the one before it; none is open yet.
 
-
-def _lines(path: Path, depth: int = 0) -> Iterator[str]:
-    """A configuration's lines with those of the files that it includes, which paramiko leaves out."""
-    if depth > _INCLUDES or not path.is_file():
-        return
-    for line in path.read_text(errors="replace").splitlines(keepends=True):
-        included = re.fullmatch(r"\s*include[\s=]+(.*?)\s*", line, re.IGNORECASE)
-        if included is None:
-            yield line if line.endswith("\n") else line + "\n"
-            continue
-        for pattern in shlex.split(included[1], comments=True):
-            for name in sorted(glob.glob(os.path.join(_folder(path), os.path.expanduser(pattern)))):
-                yield from _lines(Path(name), depth + 1)
-
-
-def _folder(path: Path) -> str:
-    return "/etc/ssh" if path.is_relative_to("/etc/ssh") else os.path.expanduser("~/.ssh")
-
-
-def _hops(connection: fabric.Connection) -> list[fabric.Connection]:
-    """The connection and its jump hosts, in the order in which they are opened."""
-    hops = [connection]
-    while isinstance(hops[0].gateway, fabric.Connection):
-        hops.insert(0, hops[0].gateway)
-    if str(hops[0].ssh_config.get("proxyjump", "")).lower() == "none":
-        hops[0].gateway = False
+    Of Fabric's own configuration nothing is read: no fabric.yaml, no FABRIC_ variables.
+    """
+    assert door.host is not None
+    parsed = sshconfig.read()
+    hops: list[fabric.Connection] = []
+    for hop in sshconfig.way(parsed, door.host):
+        hops.append(
+            fabric.Connection(
+                hop.host,
+                user=hop.user,
+                port=hop.port,
+                config=fabric.Config(ssh_config=parsed, lazy=True),
+                gateway=hops[-1] if hops else hop.settings.get("proxycommand") or False,
+                forward_agent=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+            )
+        )
+    last = hops[-1]
+    last.user, last.port = door.user or last.user, door.port or last.port
+    if door.identity_file:
+        last.connect_kwargs["key_filename"] = [str(door.identity_file), *last.connect_kwargs.get("key_filename", [])]
     return hops
 
 
@@ -141,6 +132,7 @@ def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
         "banner_timeout": CONNECT_TIMEOUT_S,
         "auth_timeout": 2 * CONNECT_TIMEOUT_S,
         "channel_timeout": START_TIMEOUT_S,
+        "transport_factory": _checking(_revoked(_known_hosts(hop, door))),
     }
     hop.connect_timeout = CONNECT_TIMEOUT_S
 
@@ -174,13 +166,27 @@ def _load_known_hosts(keys: paramiko.HostKeys, paths: Sequence[str]) -> None:
                     keys.add(name, kind, entry.key)
 
 
-def _refuse_revoked(hop: fabric.Connection, door: ShellDoor) -> None:
-    """paramiko passes over lines that begin with @revoked."""
-    shown = hop.client.get_transport().get_remote_server_key().get_base64()
-    for path in _known_hosts(hop, door):
+def _revoked(paths: Sequence[str]) -> dict[str, str]:
+    """Where each key stands that a line "@revoked" names; paramiko passes over such lines. Revoked for one host is revoked for all."""
+    found: dict[str, str] = {}
+    for path in paths:
         for line in Path(path).read_text(errors="replace").splitlines():
-            if line.startswith("@revoked") and shown in line.split():
-                raise AccessRefused(f"{_name(hop)} showed a host key that '{path}' marks as revoked; nothing was sent")
+            mark, *words = line.split() or [""]
+            found |= dict.fromkeys(words if mark.lower() == "@revoked" else (), path)
+    return found
+
+
+def _checking(revoked: Mapping[str, str]) -> Callable[..., paramiko.Transport]:
+    """Makes transports that look for the host's key among the revoked ones before anybody says who we are."""
+
+    class Transport(paramiko.Transport):
+        def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
+            super().start_client(event, timeout)
+            key = self.get_remote_server_key()
+            if key.get_base64() in revoked:
+                raise RevokedHostKey(key, revoked[key.get_base64()])
+
+    return Transport
 
 
 def _keep_alive(transport: paramiko.Transport) -> None:
@@ -208,6 +214,12 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
             f"{name} showed a host key that is not known here ({error.key.get_name()} {error.key.fingerprint})",
             f"ask the site's owner for its fingerprints; only if this is one of them: 'ssh {_words(hop)}' once, which adds it to "
             "~/.ssh/known_hosts",
+        ) from error
+    except RevokedHostKey as error:
+        raise AccessRefused(
+            f"{name} showed a host key that '{error.path}' marks as revoked ({error.key.get_name()} {error.key.fingerprint}); "
+            "nothing was sent",
+            "somebody may be using a stolen key: ask the site's owner, by another way than this host, for its present key",
         ) from error
     except paramiko.BadHostKeyException as error:
         raise AccessRefused(
