@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -254,6 +255,19 @@ class TestFind:
         assert len(slurmrestd.asked("GET /slurm/v0.0.42/jobs/")) == 1
         (asked,) = slurmrestd.asked("GET /slurmdb/v0.0.42/jobs/")
         assert asked.path.count("%2C") == len(names) - 1
+
+    def test_no_request_line_is_longer_than_gateways_take(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        slurmrestd.on("GET slurm/jobs/", "jobs_mixed").on("GET slurm/jobs/state/", "jobs_state")
+        slurmrestd.on("GET slurmdb/jobs/", "accounted_by_name_nothing")
+        names = {f"{'x' * 64}~{number:012}" for number in range(250)} | {f"日本{number}" for number in range(100)}
+        client.find(names)
+        client.poll({10_000_000 + number: Known(RUNNING) for number in range(500)})
+        asked = [urlsplit(request.path) for request in slurmrestd.asked("GET /slurmdb/")]
+        assert max(len(each.geturl()) for each in asked) < 8000 - 500
+        told = [parse_qs(each.query) for each in asked]
+        assert {name for query in told for part in query.get("job_name", ()) for name in part.split(",")} == names
+        assert len({step for query in told for step in query.get("step", ())}) == 500
+        assert 3 < len(asked) < 15
 
     def test_an_array_is_one_job(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/", "job_array").on("GET slurm/jobs/state/", "jobs_state_array")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
+from urllib.parse import quote
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
@@ -29,9 +30,8 @@ SCAN_TIMEOUT_S = 60
 REASONS_AT_MOST = 20
 # the whole queue is asked for where more than this part of it has changed: one job by itself costs about four times its share of that
 SCAN_FROM = 0.25
-# ids or names in one query; gateways take request lines of 8 KiB
-IDS_AT_ONCE = 500
-NAMES_AT_ONCE = 250
+# bytes of ids or names in one query: gateways take request lines of 8 KiB, path and other conditions included
+QUERY_BYTES = 6000
 ACCOUNTING_SINCE = timedelta(days=31)
 
 Item = TypeVar("Item")
@@ -343,7 +343,7 @@ class RestClient:
         """
         records: list[Content] = []
         try:
-            for ids in _parts([*left, *partial], IDS_AT_ONCE):
+            for ids in _parts([*left, *partial], "&step="):
                 # a list with commas is refused here; the name given again is not
                 query = [("skip_steps", "true"), *(("step", str(job_id)) for job_id in ids)]
                 records += self._accounting("jobs/", query)["jobs"]
@@ -361,7 +361,7 @@ class RestClient:
     def _by_name(self, names: Collection[str], query: Mapping[str, str]) -> list[Content]:
         return [
             record
-            for part in _parts(sorted(names), NAMES_AT_ONCE)
+            for part in _parts(sorted(names), ",")
             for record in self._accounting("jobs/", {**query, "job_name": ",".join(part)})["jobs"]
         ]
 
@@ -414,5 +414,15 @@ def _age(status: JobStatus) -> tuple[datetime, int]:
     return status.submitted_at or datetime.max.replace(tzinfo=UTC), status.job_id
 
 
-def _parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _parts(items: Iterable[Item], between: str) -> list[list[Item]]:
+    """The items in their order, as many together as QUERY_BYTES of a request line hold with `between` before each of them."""
+    parts: list[list[Item]] = []
+    left = 0
+    for item in items:
+        size = len(quote(str(item), safe="")) + len(quote(between, safe="&="))
+        if size > left:
+            parts.append([])
+            left = QUERY_BYTES
+        parts[-1].append(item)
+        left -= size
+    return parts

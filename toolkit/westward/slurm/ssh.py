@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fabric
@@ -268,6 +268,11 @@ class _Late(Exception):
     """A host did not begin in time what it was asked for."""
 
 
+def _close_quietly(channel: paramiko.Channel) -> None:
+    with suppress(paramiko.SSHException, OSError, EOFError):  # it says good-bye on a connection that may have ended
+        channel.close()
+
+
 @contextmanager
 def _begun_in_time(channel: paramiko.Channel) -> Iterator[None]:
     """Close a channel on which nothing begins: paramiko itself waits for ever for the answer to a request on it.
@@ -279,7 +284,7 @@ def _begun_in_time(channel: paramiko.Channel) -> Iterator[None]:
 
     def end() -> None:
         late.set()
-        channel.close()
+        _close_quietly(channel)
 
     timer = threading.Timer(START_TIMEOUT_S, end)
     timer.daemon = True
@@ -352,7 +357,7 @@ class Ssh:
         with self._lock:
             kept, self._sftp = self._sftp, None
         if kept is not None:
-            kept.get_channel().close()  # type: ignore[union-attr]
+            _close_quietly(kept.get_channel())  # type: ignore[arg-type]
 
     def _by_hand(self, command: str) -> str:
         return f"its file systems or its login may hang: see whether 'ssh {self} {command}' ends, and tell the site's administrator"
