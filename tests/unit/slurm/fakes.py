@@ -80,6 +80,7 @@ class Sshd:
     open_channels: int = 0
     logins: list[str] = field(default_factory=list)  # who wanted in
     goals: list[int] = field(default_factory=list)  # ports that it passed connections on to
+    forwards: bool = True
     max_sessions: int = 10
     chatter: str = ""
     dead: str = ""  # whatever path holds this hangs until `revived`
@@ -119,6 +120,8 @@ class _Server(paramiko.ServerInterface):
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
+        if not self._sshd.forwards:
+            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         self._goals[chanid] = destination
         self._sshd.goals.append(destination[1])
         return paramiko.OPEN_SUCCEEDED

@@ -627,8 +627,9 @@ class TestControllerDown:
 
     def test_looking(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/state/", "error_controller_down_state")
-        with pytest.raises(Unreachable, match="not the daemon behind it"):
+        with pytest.raises(Unreachable, match="not the daemon behind it") as caught:
             client.poll({4: Known(RUNNING)})
+        assert "scontrol ping" in caught.value.next_step and "westward site check west" in caught.value.next_step
 
     def test_changing(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("POST slurm/job/", "error_controller_down_update")

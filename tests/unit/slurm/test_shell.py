@@ -146,6 +146,8 @@ def test_what_sbatch_complains_of(
     slurm.program("sbatch", f"cat > /dev/null; cat {slurm.folder}/stderr >&2; exit 1")
     (answer,) = client.submit([submission])
     assert type(answer) is kind and "site 'west'" in str(answer)
+    if kind is Unreachable or kind is AccessRefused:
+        assert "westward site check west" in answer.next_step
 
 
 def test_one_that_is_refused_stops_none_of_the_others(
@@ -216,8 +218,9 @@ def test_an_accounting_that_is_down_proves_nothing(client: ShellClient, slurm: F
         "sacct",
         "echo 'sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to host:east-ctl:6819: Connection refused' >&2; exit 1",
     )
-    with pytest.raises(Unreachable, match="sacct"):
+    with pytest.raises(Unreachable, match="sacct") as caught:
         client.find(["job~aaaaaaaaaaaa"])
+    assert "slurmdbd up?" in caught.value.next_step and "westward site check west" in caught.value.next_step
     slurm.queue([RUNNING])
     poll = client.poll({7: Known(JobState.RUNNING), 8: Known(JobState.PENDING)})
     assert (set(poll.changed), poll.gone, set(poll.unheard)) == ({8}, frozenset(), {7})

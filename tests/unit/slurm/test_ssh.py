@@ -152,8 +152,9 @@ def test_somebody_who_does_not_speak_ssh(door: ShellDoor, monkeypatch: pytest.Mo
 
 
 def test_a_host_with_no_address(door: ShellDoor) -> None:
-    with pytest.raises(Unreachable, match="nosuch"):
+    with pytest.raises(Unreachable, match="nosuch") as caught:
         open_connection(replace(door, host="nosuch.invalid"))
+    assert "is the host's name right" in caught.value.next_step and "u17@nosuch.invalid" in caught.value.next_step
 
 
 def test_the_user_s_ssh_configuration_is_honoured(door: ShellDoor, sshd: Sshd, home: Path, tmp_path: Path) -> None:
@@ -237,6 +238,13 @@ class TestJumps:
         configure(home, tmp_path, text, gate=gate, second=second, west=sshd)
         assert connects(ShellDoor("west"))
         assert (gate.goals, second.goals) == ([second.port], [sshd.port])
+
+    def test_one_that_does_not_pass_us_on(self, gate: Sshd, sshd: Sshd, home: Path, tmp_path: Path) -> None:
+        configure(home, tmp_path, "Host west\n  ProxyJump gate\n", gate=gate, west=sshd)
+        gate.forwards = False
+        with pytest.raises(Unreachable, match="jump host before") as caught:
+            open_connection(ShellDoor("west"))
+        assert f"ssh -W 127.0.0.1:{sshd.port} gate" in caught.value.next_step
 
     def test_none_is_no_host(self, gate: Sshd, sshd: Sshd, home: Path, tmp_path: Path) -> None:
         text = "Host west\n  ProxyJump none\nHost *\n  ProxyJump gate\n"

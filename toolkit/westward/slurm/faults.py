@@ -119,3 +119,19 @@ _WORDS: tuple[tuple[Fault, tuple[str, ...]], ...] = (
 def worded(said: str) -> Fault:
     """By the words that Slurm's commands print, whatever stands around them; what is none of these is a refusal."""
     return next((fault for fault, words in _WORDS if any(word in said for word in words)), Fault.REFUSED)
+
+
+def next_step(fault: Fault, site: str) -> str:
+    """What the user can do about it; empty for a refusal, whose own words say so."""
+    then = f"then 'westward site check {site}'"
+    match fault:
+        case Fault.REFUSED:
+            return ""
+        case Fault.ACCESS:
+            return f"'sinfo' has to work there as this user: munge, the clock or the user's account there may be wrong; {then}"
+        case Fault.DATABASE:
+            return f"is its slurmdbd up? 'sacctmgr show cluster' there says more; {then}"
+        case Fault.VERSION:
+            return f"name the directory of that cluster's own Slurm commands as 'commands' of the door; {then}"
+        case _:
+            return f"is its slurmctld up? 'scontrol ping' there says more; {then}"

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.process import Completed, RanTooLong, run
 from westward.slurm.client import InDoubt, same_cluster
-from westward.slurm.faults import SLURM_ERROR, Fault, numbered
+from westward.slurm.faults import SLURM_ERROR, Fault, next_step, numbered
 
 TRIAL_TIMEOUT_S = 45
 Result = TypeVar("Result")
@@ -120,11 +120,11 @@ class Library:
         if fault is Fault.VERSION:
             return self._unfit(f"its slurmctld speaks another protocol: {told}")
         if fault is Fault.DATABASE:
-            return Unreachable(f"{site}: slurmdbd does not answer: {told}")
+            return Unreachable(f"{site}: slurmdbd does not answer: {told}", next_step(fault, self.site))
         if fault is Fault.REFUSED or (fault is Fault.UNSPECIFIED and changes):
             return SiteRefused(f"{site} refuses: {told}")
         kind = InDoubt if changes and fault is Fault.SILENT else Unreachable
-        return kind(f"{site}: its slurmctld does not answer: {message}")
+        return kind(f"{site}: its slurmctld does not answer: {message}", next_step(fault, self.site))
 
     def _check(self) -> None:
         """Let a child process load and use pyslurm; what went wrong with it is raised here."""

@@ -16,7 +16,7 @@ from westward.errors import AccessRefused, InputError, SiteRefused, Unreachable,
 from westward.model.site import RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, same_cluster
-from westward.slurm.faults import INVALID_JOB_ID, Fault
+from westward.slurm.faults import INVALID_JOB_ID, Fault, next_step
 from westward.slurm.resttoken import Token, token_problem
 from westward.slurm.restwire import AnswerLost, NotConnected, Wire
 
@@ -239,4 +239,5 @@ class Caller:
         if faults == {Fault.REFUSED}:
             return SiteRefused(f"{site} refuses{about and f' to change {about}'}: {said}")
         kind = InDoubt if changes and faults & {Fault.SILENT, Fault.DATABASE} else Unreachable
-        return kind(f"{site}: slurmrestd answers, but not the daemon behind it: {said}")
+        worst = Fault.DATABASE if Fault.DATABASE in faults else Fault.SILENT
+        return kind(f"{site}: slurmrestd answers, but not the daemon behind it: {said}", next_step(worst, self._site))

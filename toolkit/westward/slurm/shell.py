@@ -15,7 +15,7 @@ from westward.process import Completed
 from westward.slurm import text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
-from westward.slurm.faults import Fault, worded
+from westward.slurm.faults import Fault, next_step, worded
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
@@ -390,10 +390,12 @@ class ShellClient:
         fault = worded(said or what)
         if fault is Fault.REFUSED:
             return SiteRefused(f"site '{self._site}' refuses: {what}")
+        asks_database = name in ("sacct", "sacctmgr") and fault is not Fault.ACCESS
+        step = next_step(Fault.DATABASE if asks_database else fault, self._site)
         if fault is Fault.ACCESS:
-            return AccessRefused(f"site '{self._site}' refuses who we are: {what}")
+            return AccessRefused(f"site '{self._site}' refuses who we are: {what}", step)
         kind = InDoubt if changes and fault in (Fault.SILENT, Fault.DATABASE) else Unreachable
-        return kind(f"site '{self._site}': {name or 'it'} answers, but not the daemon behind it: {what}")
+        return kind(f"site '{self._site}': {name or 'it'} answers, but not the daemon behind it: {what}", step)
 
     def _named(self, error: WestwardError) -> WestwardError:
         """An error of the way to the site, with the site's name."""

@@ -235,19 +235,32 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
     except paramiko.AuthenticationException as error:
         raise _not_let_in(hop, name) from error
     except paramiko.ChannelException as error:
-        raise Unreachable(f"the jump host before {name} does not pass us on to it: {error.text}") from error
+        before = hop.gateway.original_host if isinstance(hop.gateway, fabric.Connection) else "JUMPHOST"
+        raise Unreachable(
+            f"the jump host before {name} does not pass us on to it: {error.text}",
+            f"see whether 'ssh -W {hop.host}:{hop.port} {before}' connects: the host may be down, its name unknown there, or forwarding "
+            "forbidden (AllowTcpForwarding), which the jump host's owner can tell",
+        ) from error
     except (OSError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
             raise AccessRefused(
                 f"{name}: the private key '{error.filename}' cannot be read: {error.strerror}"
             ) from error
         said = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
-        raise Unreachable(f"nobody answers by ssh at {name}: {said or type(error).__name__}") from error
+        raise Unreachable(
+            f"nobody answers by ssh at {name}: {said or type(error).__name__}", _right_name(hop)
+        ) from error
     except (paramiko.SSHException, ValueError) as error:
         transport = hop.client.get_transport()
         if transport is not None and transport.initial_kex_done:  # its key was accepted, so this is about ours
             raise _not_let_in(hop, name) from error
-        raise Unreachable(f"no ssh connection to {name}: {error or type(error).__name__}") from error
+        raise Unreachable(f"no ssh connection to {name}: {error or type(error).__name__}", _right_name(hop)) from error
+
+
+def _right_name(hop: fabric.Connection) -> str:
+    return (
+        f"is the host's name right, and is it up? 'ssh {_words(hop)}' has to get an answer; then 'westward site check'"
+    )
 
 
 def _not_let_in(hop: fabric.Connection, name: str) -> AccessRefused:
