@@ -237,6 +237,8 @@ def test_what_nobody_measured_is_absent_and_not_zero() -> None:
     record = body_of("accounted_completed", NEW)["jobs"][0]
     record["tres"]["allocated"].append({"type": "energy", "name": "", "id": 3, "count": -2})
     assert restdata.attempt(record).usage.energy_j is None
+    record["tres"]["allocated"][-1]["count"] = 18446744073709551614
+    assert restdata.attempt(record).usage.energy_j is None
     record["tres"]["allocated"][-1]["count"] = 1234
     assert restdata.attempt(record).usage.energy_j == 1234
     assert "energy" not in restdata.attempt(record).usage.tres

@@ -77,6 +77,24 @@ def test_attempts_of_an_accounting(version: str) -> None:
     assert requeued.state is JobState.PENDING and requeued.ended_at is not None
 
 
+@pytest.mark.parametrize(
+    ("tres", "raw", "energy_j"),
+    [
+        ("cpu=1,energy=1234", "", 1234),
+        ("cpu=1,energy=1234", "1234", 1234),
+        ("cpu=1", "0", None),
+        ("cpu=1,energy=18446744073709551614", "18446744073709551614", None),
+        ("cpu=1,energy=0", "", None),
+    ],
+)
+def test_energy_is_told_once_and_only_where_it_was_measured(tres: str, raw: str, energy_j: int | None) -> None:
+    """As slurmrestd's door tells it: see test_restdata."""
+    record = next(record for record in records_of("24.11") if not record.step)
+    changed = record._replace(fields={**record.fields, "AllocTRES": tres, "ConsumedEnergyRaw": raw})
+    (attempt,) = text.attempts([changed])
+    assert (attempt.usage.tres, attempt.usage.energy_j) == ({"cpu": 1}, energy_j)
+
+
 @every_version
 def test_tasks_of_an_array_are_attempts_of_their_own(version: str) -> None:
     tasks = {a.task: a.status for a in text.attempts(records_of(version)) if a.status.name.startswith("arr~")}

@@ -264,24 +264,32 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 def _usage(record: Record, steps: Sequence[Record]) -> Usage:
     fields = record.fields
     memory = [size(step.fields["MaxRSS"]) for step in steps if step.fields["MaxRSS"]]
-    joules = int(fields["ConsumedEnergyRaw"]) if fields["ConsumedEnergyRaw"].isdecimal() else 0
+    allocated = tres(fields["AllocTRES"])
+    energy = allocated.pop("energy", 0)
     return Usage(
         elapsed_s=int(fields["ElapsedRaw"]) if fields["ElapsedRaw"].isdecimal() else 0,
-        tres=tres(fields["AllocTRES"]),
+        tres=allocated,
         cpu_s=cpu_seconds(fields["TotalCPU"]) if steps else None,
         max_rss_bytes=max(memory, default=None),
-        energy_j=joules or None,
+        energy_j=energy or _measured(fields["ConsumedEnergyRaw"]) or None,
     )
 
 
 def tres(text: str) -> dict[str, int]:
-    """ "billing=8,cpu=8,gres/gpu:a100=2,mem=16000M,node=1" as numbers, memory in bytes. What cannot be read is left out."""
+    """ "billing=8,cpu=8,gres/gpu:a100=2,mem=16000M,node=1" as numbers, memory in bytes. What cannot be read, or was not measured, is left out."""
     found = {}
     for entry in text.split(","):
         name, _, value = entry.rpartition("=")
-        if name and _SIZE.fullmatch(value):
-            found[name] = size(value)
+        count = _measured(value)
+        if name and count:
+            found[name] = count
     return found
+
+
+def _measured(text: str) -> int:
+    """A count of something that may not be measured, which is then missing, 0, or slurm.h's NO_VAL64 and the like."""
+    count = size(text) if _SIZE.fullmatch(text) else 0
+    return count if count < 1 << 63 else 0
 
 
 def size(text: str) -> int:
