@@ -117,7 +117,7 @@ def test_without_pyslurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, submis
     error = why(client)
     assert "site 'west'" in str(error)
     assert "built for exactly this host's Slurm 24.11.5" in str(error)
-    assert "pyslurm 24.11" in error.next_step
+    assert "look for a pyslurm 24.11 on PyPI" in error.next_step
     assert "door: shell" in error.next_step
     assert error.exit_code == 4
     (answer,) = client.submit([submission])
@@ -136,8 +136,26 @@ def test_a_pyslurm_for_another_slurm_cannot_be_imported(pyslurm: Make) -> None:
     assert isinstance(error, Unfit)
     assert "pyslurm 25.11.2 does not work with Slurm 26.05.5 here" in str(error)
     assert "undefined symbol: slurm_load_jobs" in str(error)
-    assert "build pyslurm 26.5" in error.next_step
+    assert "build pyslurm 25.11.2 against it by the recipe in Westward's containers/pyslurm" in error.next_step
     assert not error.transient
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("25.11.3", "pip install 'westward[native]'"),
+        ("26.05.5", "pyslurm 25.11.2"),
+        ("27.05.0", "a pyslurm 27.5 on PyPI"),
+        ("", "a pyslurm of its release"),
+    ],
+)
+def test_the_pyslurm_that_is_named_exists_or_has_to_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, said: str
+) -> None:
+    (tmp_path / "sinfo").write_text(f"#!/bin/sh\necho slurm {version}\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert said in why(NativeClient("west")).next_step
 
 
 def test_a_crash_of_libslurm_ends_another_process(pyslurm: Make) -> None:

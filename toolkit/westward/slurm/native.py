@@ -1,8 +1,9 @@
 """A cluster through libslurm in this process, by pyslurm: `SlurmClient` on a login node of that very cluster. Experimental.
 
-pyslurm is licensed under the GPL, version 2, and fits one version of Slurm: so it is no dependency and no extra of Westward, never part of
-its wheel, and imported only here, at the first call. Whoever wants this door builds pyslurm for the Slurm of the login node.
-Checked with pyslurm 25.11.2 built against Slurm 26.05.5, without pyslurm's module `deprecated`.
+pyslurm is licensed under the GPL, version 2, and fits one version of Slurm: so it is an extra of Westward ("native"), never a part of its
+wheel, and imported only here, at the first call. pip builds it from source, which takes the headers and the library of the login
+node's own Slurm: 25.11 as it is; for 26.05 by the recipe in containers/pyslurm, without pyslurm's module `deprecated`.
+Checked with pyslurm 25.11.2 built against Slurm 26.05.5.
 
 libslurm does one thing at a time and holds Python's lock meanwhile: while a slurmctld does not answer (MessageTimeout, 10 s by
 default) the whole process waits. Some calls of pyslurm end the process and are not used: `Job.hold(mode=...)` and `Job.get_resource_layout_per_node`.

@@ -183,8 +183,7 @@ class Library:
         here = f"this host's Slurm {version}" if version else "the Slurm of this host, a login node of that cluster"
         return Unreachable(
             f"site '{self.site}': its native door needs the package pyslurm built for exactly {here}, and there is none for {sys.executable}",
-            f"build {_wanted(version)} here against that Slurm (what PyPI offers as the newest may be for another one); "
-            f"or {SHELL_INSTEAD}",
+            f"{_wanted(version)}; or {SHELL_INSTEAD}",
         )
 
     def _unfit(self, why: str) -> Unreachable:
@@ -192,7 +191,7 @@ class Library:
         here = f"Slurm {version} here" if version else "the Slurm here"
         return Unfit(
             f"site '{self.site}': pyslurm {_pyslurm_version()} does not work with {here}: {why}".replace("  ", " "),
-            f"build {_wanted(version)} against that Slurm; or {SHELL_INSTEAD}",
+            f"{_wanted(version)}; or {SHELL_INSTEAD}",
         )
 
 
@@ -212,12 +211,23 @@ def slurm_version() -> str:
     return match[0] if match else ""
 
 
+# the pyslurm that is known to work with a release of Slurm, and how to come by it
+_KNOWN = {
+    "25.11": "build pyslurm 25.11.2 against it (pip install 'westward[native]', with its headers and libraries at hand)",
+    "26.05": "build pyslurm 25.11.2 against it by the recipe in Westward's containers/pyslurm/Dockerfile",
+}
+
+
 def _wanted(version: str) -> str:
-    """pyslurm counts as Slurm does, without the leading zero of a month."""
+    """What to do for a Slurm of that version. pyslurm counts as Slurm does, without the leading zero of a month."""
     major, _, minor = version.partition(".")
     month = minor.partition(".")[0]
+    if f"{major}.{month}" in _KNOWN:
+        return _KNOWN[f"{major}.{month}"]
+    release = f"{int(major)}.{int(month)}" if major.isdigit() and month.isdigit() else "of its release"
     return (
-        f"pyslurm {int(major)}.{int(month)}" if major.isdigit() and month.isdigit() else "the pyslurm of that version"
+        f"look for a pyslurm {release} on PyPI or in pyslurm's own repository and build it against that Slurm (none is known to work "
+        f"with this door but for Slurm {' and '.join(_KNOWN)})"
     )
 
 
