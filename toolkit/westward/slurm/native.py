@@ -15,9 +15,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from westward.errors import SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
@@ -26,10 +26,10 @@ from westward.model.units import from_epoch
 from westward.slurm import nativedata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
 from westward.slurm.faults import NOTHING_TO_DO
+from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
 from westward.slurm.nativelib import Library
 from westward.slurm.text import Row, whole
 
-ACCOUNTING_SINCE = timedelta(days=31)
 # names or ids in one query of slurmdbd
 AT_ONCE = 500
 OFFERED = (
@@ -39,7 +39,6 @@ OFFERED = (
 NOT_OFFERED = ("history",)
 _WAITS = frozenset({JobState.PENDING})
 _RUNS = frozenset({JobState.RUNNING, JobState.SUSPENDED})
-Item = TypeVar("Item")
 
 
 class NativeClient:
@@ -61,7 +60,7 @@ class NativeClient:
         self._library = Library(site, cluster)
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[tuple[Any, ...]]] = {}
-        self._told: dict[int, JobStatus] = {}
+        self._told = Told()
         # submitted here, and no array: their one record has their id
         self._plain: set[int] = set()
 
@@ -199,7 +198,7 @@ class NativeClient:
         since, user = int((datetime.now(UTC) - ACCOUNTING_SINCE).timestamp()), _who()[0]
         records = [
             record
-            for chunk in _chunks(sorted(wanted))
+            for chunk in chunks(sorted(wanted), AT_ONCE)
             for record in self._accounting(names=list(chunk), users=[user], start_time=since)
         ]
         # an id that was used before belongs to several jobs, so jobs are told apart by name and id
@@ -210,7 +209,7 @@ class NativeClient:
         for (name, _), parts in rows.items():
             if name in told:
                 told[name].append(whole(parts))
-        return {name: sorted(jobs, key=_age) for name, jobs in told.items()}
+        return {name: sorted(jobs, key=age) for name, jobs in told.items()}
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
         if not known:
@@ -235,7 +234,7 @@ class NativeClient:
                 gone.add(job_id)
                 continue
             status = whole(rows)
-            if self._is_news(known[job_id], status):
+            if self._told.is_news(known[job_id], status):
                 changed[job_id] = status
         return Poll(changed, frozenset(gone), unheard)
 
@@ -273,7 +272,7 @@ class NativeClient:
     def _accounted(self, job_ids: Sequence[int]) -> dict[int, list[Row]]:
         """What the accounting says of these jobs, the latest attempt of each."""
         found: dict[int, list[Row]] = {}
-        for chunk in _chunks(job_ids):
+        for chunk in chunks(job_ids, AT_ONCE):
             for row in map(nativedata.accounted, self._accounting(ids=list(chunk))):
                 found.setdefault(row.status.job_id, []).append(row)
         return found
@@ -283,19 +282,11 @@ class NativeClient:
         if records is None:
             return True
         if not records[0].array_id:
-            return not _same(was, *nativedata.brief(records[0]))
+            return not same(was, *nativedata.brief(records[0]))
         marks = [nativedata.mark(record) for record in records]
         new = self._seen.get(job_id) != marks
         self._seen[job_id] = marks
         return new
-
-    def _is_news(self, was: Known, status: JobStatus) -> bool:
-        before = self._told.get(status.job_id)
-        if status.tasks:
-            self._told[status.job_id] = status
-            if before is None or before.tasks != status.tasks:
-                return True
-        return not _same(was, status.state, status.reason)
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -375,16 +366,3 @@ def _not_tried(error: Unreachable) -> Unreachable:
     """For what was not even sent, since what came before it got no answer."""
     kind = Unreachable if isinstance(error, InDoubt) else type(error)
     return kind(str(error), error.next_step)
-
-
-def _same(was: Known, state: JobState, reason: str) -> bool:
-    """Of what has ended, queue and accounting word the reason differently."""
-    return was.state is state and (state.final or was.reason == reason)
-
-
-def _chunks(things: Sequence[Item]) -> list[Sequence[Item]]:
-    return [things[start : start + AT_ONCE] for start in range(0, len(things), AT_ONCE)]
-
-
-def _age(status: JobStatus) -> tuple[float, int]:
-    return status.submitted_at.timestamp() if status.submitted_at else 0.0, status.job_id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
 from westward.slurm.faults import NOTHING_TO_DO
+from westward.slurm.looking import ACCOUNTING_SINCE, age
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
@@ -32,7 +33,6 @@ REASONS_AT_MOST = 20
 SCAN_FROM = 0.25
 # bytes of ids or names in one query: gateways take request lines of 8 KiB, path and other conditions included
 QUERY_BYTES = 6000
-ACCOUNTING_SINCE = timedelta(days=31)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -154,7 +154,7 @@ class RestClient:
                 tasks = merged(self._listed_tasks(array, listed), {}, parts)
                 found.append(self._told(whole_array, parts, tasks))
         answer: dict[str, list[JobStatus]] = {name: [] for name in wanted}
-        for status in sorted(found, key=_age):
+        for status in sorted(found, key=age):
             answer[status.name].append(status)
         return answer
 
@@ -201,7 +201,7 @@ class RestClient:
             else self._accounting("jobs/", query | {"users": self._user})["jobs"]
         )
         attempts = self._told(lambda: [restdata.attempt(record) for record in records])
-        return sorted(attempts, key=lambda attempt: (*_age(attempt.status), attempt.task or 0))
+        return sorted(attempts, key=lambda attempt: (*age(attempt.status), attempt.task or 0))
 
     def _submit(self, submission: Submission) -> int:
         try:
@@ -408,10 +408,6 @@ def _once(queued: Sequence[Part], accounted: Sequence[Part]) -> list[Part]:
 def _moment(moment: datetime) -> str:
     """A point in time in a query, in the one form that every version takes: v0.0.41 refuses a bare number."""
     return f"uts{int(moment.timestamp())}"
-
-
-def _age(status: JobStatus) -> tuple[datetime, int]:
-    return status.submitted_at or datetime.max.replace(tzinfo=UTC), status.job_id
 
 
 def _parts(items: Iterable[Item], between: str) -> list[list[Item]]:

@@ -6,25 +6,25 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
-from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
+from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.site import Account, ClusterState, ShellDoor
 from westward.process import Completed
 from westward.slurm import text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
+from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
 SUBMIT_TIMEOUT_S = 120
 # ids or names in one command: far below what an operating system lets a command line hold
 CHUNK = 500
-T = TypeVar("T")
 _NOT_FOUND = 127
-_SINCE = "now-31days"
+_SINCE = f"now-{ACCOUNTING_SINCE.days}days"
 _SETTINGS = ["scontrol", "show", "config"]
 
 
@@ -50,7 +50,7 @@ class ShellClient:
         self._user: str | None = None
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[list[str]]] = {}
-        self._told: dict[int, JobStatus] = {}
+        self._told = Told()
 
     def close(self) -> None:
         self._commands.close()
@@ -175,30 +175,30 @@ class ShellClient:
             self._act("scontrol", "update", f"JobId={job_id}", *words)
 
     def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
-        chunks = _chunks(sorted(set(names)), CHUNK)
-        if not chunks:
+        parts = chunks(sorted(set(names)), CHUNK)
+        if not parts:
             return {}
         token, user = secrets.token_hex(8), self._who()
-        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in chunks]
+        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in parts]
         # every record of a name: a requeue makes another one, and an array has one for each task
         accounting = [
             self._record_words(token, "-X", "-D", "-u", user, "-S", _SINCE, f"--name={','.join(chunk)}")
-            for chunk in chunks
+            for chunk in parts
         ]
         answers = self._ask(*accounting, *queue)
         rows: dict[int, list[text.Row]] = {}
-        for answer in answers[: len(chunks)]:
+        for answer in answers[: len(parts)]:
             found = [record for record in text.records(answer.stdout, token) if not record.step]
             for record in sorted(found, key=lambda record: record.fields["Submit"]):
                 rows.setdefault(record.job_id, []).append(text.accounted(record))
-        for answer in answers[len(chunks) :]:
+        for answer in answers[len(parts) :]:
             for job_id, lines in text.queue(answer.stdout, token).items():
                 rows.setdefault(job_id, []).extend(text.queued(fields) for fields in lines)
         told: dict[str, list[JobStatus]] = {name: [] for name in names}
         for status in map(text.whole, rows.values()):
             if status.name in told:
                 told[status.name].append(status)
-        return {name: sorted(jobs, key=_age) for name, jobs in told.items()}
+        return {name: sorted(jobs, key=age) for name, jobs in told.items()}
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
         if not known:
@@ -225,12 +225,7 @@ class ShellClient:
                 gone.add(job_id)
                 continue
             status = text.whole(rows)
-            was = known[job_id]
-            told = self._told.get(job_id)
-            if status.tasks:
-                self._told[job_id] = status
-            new_counts = bool(status.tasks) and (told is None or told.tasks != status.tasks)
-            if new_counts or not _same(was, status.state, status.reason):
+            if self._told.is_news(known[job_id], status):
                 changed[job_id] = status
         return Poll(changed, frozenset(gone), unheard)
 
@@ -244,7 +239,7 @@ class ShellClient:
             if fields is None:
                 ask.append(job_id)
             elif text.plain(fields):
-                if not _same(was, *text.brief(fields[0])):
+                if not same(was, *text.brief(fields[0])):
                     others.append(job_id)
             elif self._seen.get(job_id) != fields:
                 # tasks of an array that have ended leave the queue one by one
@@ -258,7 +253,7 @@ class ShellClient:
         if not job_ids:
             return {}
         answers = self._ask(
-            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in _chunks(job_ids, CHUNK * 4))
+            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in chunks(job_ids, CHUNK * 4))
         )
         found: dict[int, list[text.Row]] = {}
         for answer in answers:
@@ -278,8 +273,8 @@ class ShellClient:
         token, user = secrets.token_hex(8), self._who()
         start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         common = ("-D", "-u", user, "-S", start)
-        chunks = [[f"--name={','.join(chunk)}"] for chunk in _chunks(sorted(set(names)), CHUNK)] or [[]]
-        answers = self._ask(*(self._record_words(token, *common, *chunk) for chunk in chunks))
+        parts = [[f"--name={','.join(chunk)}"] for chunk in chunks(sorted(set(names)), CHUNK)] or [[]]
+        answers = self._ask(*(self._record_words(token, *common, *part) for part in parts))
         records = [record for answer in answers for record in text.records(answer.stdout, token)]
         return text.attempts(records)
 
@@ -353,17 +348,17 @@ class ShellClient:
         harmless: Callable[[str], bool] = lambda said: False,
     ) -> dict[int, WestwardError]:
         """Run a command for many jobs; what went wrong, by job. A complaint that names no job is about all of them."""
-        chunks = list(_chunks(job_ids, CHUNK))
-        if not chunks:
+        parts = chunks(job_ids, CHUNK)
+        if not parts:
             return {}
         try:
             self._prove()
         except WestwardError as error:
             return dict.fromkeys(job_ids, error)
-        requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in chunks])
+        requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in parts])
         answers = self._commands.each(requests, at_once=2, timeout_s=SUBMIT_TIMEOUT_S, repeat=True)
         failed: dict[int, WestwardError] = {}
-        for chunk, answer in zip(chunks, answers, strict=True):
+        for chunk, answer in zip(parts, answers, strict=True):
             if isinstance(answer, WestwardError):
                 failed |= dict.fromkeys(chunk, self._named(answer))
                 continue
@@ -408,11 +403,6 @@ class ShellClient:
         return named
 
 
-def _same(was: Known, state: JobState, reason: str) -> bool:
-    """Of what has ended, queue and accounting word the reason differently."""
-    return was.state is state and (state.final or was.reason == reason)
-
-
 def _commands(door: ShellDoor) -> Commands:
     if door.host is None:
         return LocalCommands()
@@ -435,11 +425,3 @@ def _changes(change: JobChange) -> list[str]:
         "ArrayTaskThrottle": change.at_once,
     }
     return [f"{name}={value}" for name, value in told.items() if value is not None]
-
-
-def _chunks(things: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [things[start : start + size] for start in range(0, len(things), size)]
-
-
-def _age(status: JobStatus) -> tuple[float, int]:
-    return status.submitted_at.timestamp() if status.submitted_at else 0.0, status.job_id

@@ -19,6 +19,7 @@ from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
 from westward.model.site import Association, Node, Partition
 from westward.model.tres import parse_gpus
 from westward.model.units import from_epoch, parse_walltime
+from westward.slurm.looking import age
 
 MIB = 1024**2
 SEPARATOR = "\x1f"
@@ -255,10 +256,7 @@ def attempts(found: Sequence[Record]) -> list[Attempt]:
         seen[key] = status.restarts + 1
         task = int(record.task) if record.task.isdecimal() else None
         told.append(Attempt(status, _usage(record, steps), record.fields["Account"], record.fields["QOS"], task))
-    return sorted(told, key=lambda attempt: (attempt.status.submitted_at or _EPOCH, attempt.status.job_id))
-
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
+    return sorted(told, key=lambda attempt: age(attempt.status))
 
 
 def _usage(record: Record, steps: Sequence[Record]) -> Usage:
