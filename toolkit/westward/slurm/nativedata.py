@@ -11,8 +11,9 @@ from typing import Any
 from westward.model.job import JobChange, JobState, JobStatus, Submission
 from westward.model.site import Node, Partition
 from westward.model.units import from_epoch, whole_minutes_s
+from westward.slurm.clustertext import host_names
 from westward.slurm.options import SIGNAL, SIGNAL_SECONDS
-from westward.slurm.text import Row, host_names, indices
+from westward.slurm.text import Row, indices
 
 MIB = 1024**2
 _MASK = re.compile(r"0x[0-9A-Fa-f]+")

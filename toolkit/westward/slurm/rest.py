@@ -135,8 +135,8 @@ class RestClient:
         """As `SlurmClient.find`; the queue is always scanned in full, once for all names, beside slurmdb.
 
         slurmdb alone would not do, though it can be asked for a name: a job that is held is not in it before it becomes eligible, and
-        what is looked for here is mostly held. And slurmctld's REST query cannot filter by name (`/jobs/?job_name=` answers with all
-        jobs, up to 26.05): so this costs about half a millisecond for each job in the queue.
+        what is looked for here is mostly held. And slurmctld's REST query cannot filter by name (24.11 leaves `job_name` unread and
+        answers with all jobs): so this costs about half a millisecond for each job in the queue.
         """
         wanted = set(names)
         if not wanted:

@@ -12,7 +12,7 @@ from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardErr
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.site import Account, ClusterState, ShellDoor
 from westward.process import Completed
-from westward.slurm import text
+from westward.slurm import clustertext, complaints, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
@@ -74,10 +74,10 @@ class ShellClient:
         )
         try:
             return ClusterState(
-                version=text.config(settings.stdout)["SLURM_VERSION"],
-                partitions=text.partitions(partitions.stdout),
-                nodes=text.nodes(nodes.stdout),
-                running_ends=text.running_ends(ends.stdout),
+                version=clustertext.config(settings.stdout)["SLURM_VERSION"],
+                partitions=clustertext.partitions(partitions.stdout),
+                nodes=clustertext.nodes(nodes.stdout),
+                running_ends=clustertext.running_ends(ends.stdout),
                 taken_at=datetime.now(UTC),
             )
         except (KeyError, ValueError) as error:
@@ -90,7 +90,7 @@ class ShellClient:
         settings, clock, home, mpi = self._ask(
             _SETTINGS, ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
         )
-        told = text.config(settings.stdout)
+        told = clustertext.config(settings.stdout)
         default, associations = "", ""
         if told.get("AccountingStorageType", "").endswith("slurmdbd"):
             users, assoc = self._ask(
@@ -104,15 +104,15 @@ class ShellClient:
             user=user,
             home=home.stdout.strip() or None,
             default_account=default.splitlines()[0] if default else None,
-            associations=text.associations(associations),
+            associations=clustertext.associations(associations),
             clock=text.moment(clock.stdout.strip()),
             max_array_size=int(size) if size.isdecimal() else None,
-            mpi=text.mpi_types(mpi.stdout + mpi.stderr),
+            mpi=clustertext.mpi_types(mpi.stdout + mpi.stderr),
         )
 
     def accounting_backlog(self) -> int:
         diagnosis, _ = self._ask(["sdiag"], ["sacctmgr", "-n", "-P", "show", "cluster", "format=cluster"])
-        count = text.backlog(diagnosis.stdout)
+        count = clustertext.backlog(diagnosis.stdout)
         if count is None:
             raise Unreachable(f"site '{self._site}': its slurmctld tells nothing of a slurmdbd")
         return count
@@ -151,13 +151,13 @@ class ShellClient:
         return error
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each_chunk(job_ids, lambda ids: ["scontrol", "release", ",".join(ids)], text.over)
+        return self._each_chunk(job_ids, lambda ids: ["scontrol", "release", ",".join(ids)], complaints.over)
 
     def hold(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         return self._each_chunk(job_ids, lambda ids: ["scontrol", "hold", ",".join(ids)])
 
     def cancel(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each_chunk(job_ids, lambda ids: ["scancel", *ids], text.over)
+        return self._each_chunk(job_ids, lambda ids: ["scancel", *ids], complaints.over)
 
     def signal(self, job_id: int, signal: str) -> None:
         # scancel tries for more than a minute to signal a job that does not run
@@ -318,7 +318,7 @@ class ShellClient:
                 raise self._problem(answer)
             done.append(answer)
         if self._unproved:
-            told = text.config(done[asked.index(_SETTINGS)].stdout).get("ClusterName")
+            told = clustertext.config(done[asked.index(_SETTINGS)].stdout).get("ClusterName")
             same_cluster(self._site, self._door, told, self._unproved)
             self._unproved = ""
         return done[: len(argvs)]
@@ -362,7 +362,7 @@ class ShellClient:
             if isinstance(answer, WestwardError):
                 failed |= dict.fromkeys(chunk, self._named(answer))
                 continue
-            said = text.complaints(answer.stderr + answer.stdout)
+            said = complaints.by_job(answer.stderr + answer.stdout)
             if answer.status != 0 and not said and not harmless(answer.stderr):
                 failed |= dict.fromkeys(chunk, self._problem(answer, changes=True))
             for job_id, what in said.items():
@@ -379,7 +379,7 @@ class ShellClient:
                 "name the directory of Slurm's commands as 'commands' of that door in the site's description",
             )
         said = answer.stderr if answer.stderr.strip() else answer.stdout
-        return self._told_error(text.words(said), said, name, changes=changes)
+        return self._told_error(complaints.words(said), said, name, changes=changes)
 
     def _told_error(self, what: str, said: str = "", name: str = "", *, changes: bool = False) -> WestwardError:
         fault = worded(said or what)
