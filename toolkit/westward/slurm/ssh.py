@@ -12,17 +12,15 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import fabric
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
-from westward.slurm import sshconfig
+from westward.slurm import hostkeys, sshconfig
 
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 30
@@ -37,30 +35,6 @@ SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 # what goes wrong is told as our errors; a library that has no log to write to writes on the user's screen
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-class UnknownHostKey(paramiko.SSHException):
-    """A host showed a key, and no known_hosts names that host."""
-
-    def __init__(self, key: paramiko.PKey) -> None:
-        super().__init__("host key not known")
-        self.key = key
-
-
-class RevokedHostKey(paramiko.SSHException):
-    """A host showed a key that a known_hosts marks as revoked."""
-
-    def __init__(self, key: paramiko.PKey, path: str) -> None:
-        super().__init__("host key revoked")
-        self.key = key
-        self.path = path
-
-
-class RejectUnknown(paramiko.MissingHostKeyPolicy):
-    """Refuses, and remembers the key for the message."""
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise UnknownHostKey(key)
 
 
 def open_connection(door: ShellDoor) -> fabric.Connection:
@@ -120,8 +94,8 @@ def _hops(door: ShellDoor) -> list[fabric.Connection]:
 
 def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
     hop.client = paramiko.SSHClient()
-    hop.client.set_missing_host_key_policy(RejectUnknown())
-    _load_known_hosts(hop.client.get_host_keys(), _known_hosts(hop, door))
+    hop.client.set_missing_host_key_policy(hostkeys.RejectUnknown())
+    hostkeys.load(hop.client.get_host_keys(), _known_hosts(hop, door))
     offered = hop.connect_kwargs.get("key_filename", [])
     ours = str(door.identity_file) if door.identity_file else None
     hop.connect_kwargs = {
@@ -132,7 +106,7 @@ def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
         "banner_timeout": CONNECT_TIMEOUT_S,
         "auth_timeout": 2 * CONNECT_TIMEOUT_S,
         "channel_timeout": START_TIMEOUT_S,
-        "transport_factory": _checking(_revoked(_known_hosts(hop, door))),
+        "transport_factory": hostkeys.checking(hostkeys.revoked(_known_hosts(hop, door))),
     }
     hop.connect_timeout = CONNECT_TIMEOUT_S
 
@@ -144,49 +118,6 @@ def _known_hosts(hop: fabric.Connection, door: ShellDoor) -> list[str]:
         told = hop.ssh_config.get(option)
         names += shlex.split(told) if told else usual
     return [path for name in names if os.path.isfile(path := os.path.expanduser(name))]
-
-
-def _load_known_hosts(keys: paramiko.HostKeys, paths: Sequence[str]) -> None:
-    """Load what can be read; of two keys of one kind for a host the first counts. paramiko's own `load` stops at an @ line."""
-    seen: set[tuple[str, str]] = set()
-    for path in paths:
-        for line in Path(path).read_text(errors="replace").splitlines():
-            if line.lstrip()[:1] in ("", "#", "@"):
-                continue
-            try:
-                entry = HostKeyEntry.from_line(" ".join(line.split()))
-            except (InvalidHostKey, paramiko.SSHException, ValueError):
-                continue
-            if entry is None or entry.key is None:
-                continue
-            kind = entry.key.get_name()
-            for name in entry.hostnames:
-                if (name, kind) not in seen:
-                    seen.add((name, kind))
-                    keys.add(name, kind, entry.key)
-
-
-def _revoked(paths: Sequence[str]) -> dict[str, str]:
-    """Where each key stands that a line "@revoked" names; paramiko passes over such lines. Revoked for one host is revoked for all."""
-    found: dict[str, str] = {}
-    for path in paths:
-        for line in Path(path).read_text(errors="replace").splitlines():
-            mark, *words = line.split() or [""]
-            found |= dict.fromkeys(words if mark.lower() == "@revoked" else (), path)
-    return found
-
-
-def _checking(revoked: Mapping[str, str]) -> Callable[..., paramiko.Transport]:
-    """Makes transports that look for the host's key among the revoked ones before anybody says who we are."""
-
-    class Transport(paramiko.Transport):
-        def start_client(self, event: threading.Event | None = None, timeout: float | None = None) -> None:
-            super().start_client(event, timeout)
-            key = self.get_remote_server_key()
-            if key.get_base64() in revoked:
-                raise RevokedHostKey(key, revoked[key.get_base64()])
-
-    return Transport
 
 
 def _keep_alive(transport: paramiko.Transport) -> None:
@@ -209,13 +140,13 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
     file = door.known_hosts or "~/.ssh/known_hosts"
     try:
         yield
-    except UnknownHostKey as error:
+    except hostkeys.UnknownHostKey as error:
         raise AccessRefused(
             f"{name} showed a host key that is not known here ({error.key.get_name()} {error.key.fingerprint})",
             f"ask the site's owner for its fingerprints; only if this is one of them: 'ssh {_words(hop)}' once, which adds it to "
             "~/.ssh/known_hosts",
         ) from error
-    except RevokedHostKey as error:
+    except hostkeys.RevokedHostKey as error:
         raise AccessRefused(
             f"{name} showed a host key that '{error.path}' marks as revoked ({error.key.get_name()} {error.key.fingerprint}); "
             "nothing was sent",
