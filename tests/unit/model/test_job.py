@@ -136,6 +136,24 @@ def test_flags_and_details_mean_a_base_state(text: str, state: JobState) -> None
     assert JobState.parse(text) is state
 
 
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (["PENDING"], JobState.PENDING),
+        (["PENDING", "REVOKED"], JobState.REVOKED),
+        (["COMPLETED", "COMPLETING"], JobState.RUNNING),
+        (["RUNNING", "STOPPED"], JobState.SUSPENDED),
+        (["FAILED", "REQUEUED"], JobState.PENDING),
+        (["CANCELLED", "UPDATE_DB"], JobState.CANCELLED),
+        (["BRAND_NEW"], JobState.UNKNOWN),
+        (["BRAND_NEW", "COMPLETING"], JobState.RUNNING),
+        ([], JobState.UNKNOWN),
+    ],
+)
+def test_of_a_state_and_its_flags_what_the_commands_show_counts(words: list[str], state: JobState) -> None:
+    assert JobState.of(words) is state
+
+
 @settings(deadline=None)
 @given(some.text().filter(lambda text: text.strip().upper() not in set(JobState)))
 def test_no_word_stops_a_poll(text: str) -> None:

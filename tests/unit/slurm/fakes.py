@@ -78,8 +78,14 @@ class Sshd:
     channels: list[paramiko.Channel] = field(default_factory=list)  # one that nobody holds is closed
     most_channels: int = 0
     open_channels: int = 0
+    logins: list[str] = field(default_factory=list)  # who wanted in
+    goals: list[int] = field(default_factory=list)  # ports that it passed connections on to
+    forwards: bool = True
     max_sessions: int = 10
     chatter: str = ""
+    dead: str = ""  # whatever path holds this hangs until `revived`
+    mute: bool = False  # no request for a command is answered until then
+    revived: threading.Event = field(default_factory=threading.Event)
 
     def line(self, key: paramiko.PKey | None = None) -> str:
         shown = key or self.key
@@ -94,13 +100,14 @@ class Sshd:
 
 class _Server(paramiko.ServerInterface):
     def __init__(self, sshd: Sshd) -> None:
-        self._sshd = sshd
+        self._sshd = self.sshd = sshd
         self._goals: dict[int, tuple[str, int]] = {}
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        self._sshd.logins += [] if username in self._sshd.logins else [username]
         return paramiko.AUTH_SUCCESSFUL if key == self._sshd.accepts else paramiko.AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
@@ -113,13 +120,18 @@ class _Server(paramiko.ServerInterface):
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> int:
+        if not self._sshd.forwards:
+            return paramiko.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
         self._goals[chanid] = destination
+        self._sshd.goals.append(destination[1])
         return paramiko.OPEN_SUCCEEDED
 
     def goal(self, channel: paramiko.Channel) -> tuple[str, int] | None:
         return self._goals.get(channel.get_id())
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        if self._sshd.mute:
+            self._sshd.revived.wait(20)
         threading.Thread(target=_execute, args=(self._sshd, channel, command.decode()), daemon=True).start()
         return True
 
@@ -226,13 +238,19 @@ def serving(accepts: paramiko.PKey, path: str, home: Path, key: paramiko.PKey | 
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        sshd.revived.set()
         sshd.drop()
 
 
 class LocalTree(paramiko.SFTPServerInterface):
     """This host's files by SFTP, as far as it is read."""
 
+    def __init__(self, server: _Server) -> None:
+        self._sshd = server.sshd
+
     def lstat(self, path: str) -> paramiko.SFTPAttributes | int:
+        if self._sshd.dead and self._sshd.dead in path:
+            self._sshd.revived.wait(20)
         try:
             return paramiko.SFTPAttributes.from_stat(os.lstat(path))
         except OSError as error:

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from unit.slurm.replay import Answer, Slurmrestd
+from unit.slurm.fakes import FakeSlurm
+from unit.slurm.replay import Answer, Slurmrestd, body_of, serving
 from westward.errors import AccessRefused, SiteRefused, StorageError, Unreachable, WestwardError
 from westward.model.job import JobChange, Submission
 from westward.model.site import Door, NativeDoor, Power, Prices, RestDoor, ShellDoor, Site
@@ -275,6 +276,26 @@ class TestSubmit:
         assert enter({REST: Gate(error=doubt), SHELL: shell}).submit([submission]) == [doubt]
         assert not shell.asked
 
+    def test_a_door_from_which_only_silence_came_is_left_alone(
+        self, enter: Open, submission: Submission, clock: list[float], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        doubt = InDoubt("site 'west': no answer")
+        way = enter({REST: Gate(error=doubt), SHELL: Gate(answer=2)})
+        assert way.submit([submission, submission]) == [doubt, doubt]
+        assert way.submit([submission]) == [2]
+        assert "rest http://west:6820 does not answer (no answer)" in caplog.text
+
+    def test_one_doubt_among_answers_does_not_close_a_door(self, enter: Open, submission: Submission) -> None:
+        class Half(Gate):
+            def submit(self, submissions: Sequence[Submission]) -> list[int | WestwardError]:
+                return [7, InDoubt("no answer"), 8][: len(submissions)]
+
+        shell = Gate()
+        way = enter({REST: Half(), SHELL: shell})
+        way.submit([submission] * 3)
+        assert way.submit([submission]) == [7]
+        assert not shell.asked
+
     def test_a_refusal_of_the_cluster_stays_one(self, enter: Open, submission: Submission) -> None:
         refusal, shell = SiteRefused("no such partition"), Gate()
         assert enter({REST: Gate(error=refusal), SHELL: shell}).submit([submission]) == [refusal]
@@ -303,6 +324,32 @@ class TestMany:
         errors = enter({REST: Gate(error=DOWN), SHELL: DOWN}).cancel([1, 2])
         assert set(errors) == {1, 2}
         assert all(isinstance(error, Unreachable) and "none of its doors" in str(error) for error in errors.values())
+
+
+def test_a_gateway_that_answers_no_ping_leaves_the_job_to_the_next_door(
+    slurmrestd: Slurmrestd, token_file: Path, submission: Submission
+) -> None:
+    """A captive portal: the version could not be settled, so nothing of the submission has left."""
+    slurmrestd.on("GET slurm/ping/", Answer(502, b"<html>"))
+    with serving() as other:
+        other.on("POST slurm/job/submit", "submitted")
+        with Doors(site(*(RestDoor(each.url, "researcher", token_file) for each in (slurmrestd, other)))) as way:
+            assert way.submit([submission, submission]) == [body_of("submitted")["job_id"]] * 2
+    assert not slurmrestd.asked("POST")
+
+
+def test_a_door_of_this_host_s_own_cluster_is_passed_over(
+    slurmrestd: Slurmrestd, token_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, submission: Submission
+) -> None:
+    """`local` on a login node of another cluster, in front of a slurmrestd of the site."""
+    slurm = FakeSlurm(tmp_path)
+    slurm.program("scontrol", "echo 'ClusterName = east'")
+    slurm.program("sbatch", "echo 9")
+    slurmrestd.on("POST slurm/job/submit", "submitted")
+    with Doors(site(ShellDoor(commands=str(tmp_path)), RestDoor(slurmrestd.url, "researcher", token_file))) as way:
+        assert way.submit([submission]) == [body_of("submitted")["job_id"]]
+    assert not slurm.calls("sbatch")
+    assert "shell on this host is another cluster's (shell on this host leads to the cluster 'east', not" in caplog.text
 
 
 def test_real_doors(slurmrestd: Slurmrestd, token_file: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,10 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +19,11 @@ import pytest
 from unit.slurm.fakes import Sshd, serving
 from westward.errors import StorageError, Unreachable, WestwardError
 from westward.model.site import Power, Prices, ShellDoor, Site
+from westward.process import Completed
+from westward.slurm.client import InDoubt
+from westward.slurm.commands import Request
 from westward.slurm.files import MountedFiles, RemoteFiles, open_files
+from westward.slurm.remote import RemoteCommands
 
 SECRET = b"a file of the user's own, outside of the site"
 
@@ -210,6 +217,54 @@ def test_files_are_read_on_a_new_connection(remote: RemoteFiles, mount: Path, ss
         with remote.open(str(mount / "me" / "job" / "result.json")) as file:
             assert file.read() == b"{}"
         sshd.drop()
+
+
+def test_a_dead_file_system_is_given_up_and_keeps_nobody_else_waiting(
+    remote: RemoteFiles, door: ShellDoor, mount: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("westward.slurm.ssh.FILES_TIMEOUT_S", 1.0)
+    path = str(mount / "me" / "job" / "result.json")
+    with remote.open(path) as file:
+        assert file.read() == b"{}"
+    sshd.dead = "/dead/"
+    with ThreadPoolExecutor(1) as pool, closing(RemoteCommands(door)) as commands:
+        stuck = pool.submit(remote.open, str(mount / "me" / "dead" / "result.json"))
+        began = time.monotonic()
+        (answer,) = commands.each([Request(("echo", "alive"))], at_once=1, timeout_s=10, repeat=False)
+        assert isinstance(answer, Completed) and answer.stdout == "alive\n"
+        assert time.monotonic() - began < 0.9
+        with pytest.raises(Unreachable, match=r"no answer in time.*may hang") as caught:
+            stuck.result()
+    assert not isinstance(caught.value, InDoubt) and "ls -l" in caught.value.next_step
+    with remote.open(path) as file:  # over a channel of its own; what hangs is not waited for
+        assert file.read() == b"{}"
+    assert len(sshd.transports) == 1
+
+
+def test_a_file_that_stops_coming_is_an_error_of_ours(
+    remote: RemoteFiles, mount: Path, sshd: Sshd, tmp_path: Path
+) -> None:
+    path = mount / "me" / "job" / "result.json"
+    path.write_bytes(os.urandom(3_000_000))
+    with remote.open(str(path)) as file:
+        assert len(file.read(10)) == 10
+        sshd.drop()
+        with pytest.raises(Unreachable, match="connection was lost"):
+            file.read()
+    with remote.open(str(path)) as file:
+        assert file.seek(-4, os.SEEK_END) == 3_000_000 - 4
+        assert file.read() == path.read_bytes()[-4:]
+
+
+def test_a_host_that_begins_nothing_is_given_up(
+    door: ShellDoor, mount: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("westward.slurm.ssh.START_TIMEOUT_S", 0.5)
+    sshd.mute = True
+    with closing(RemoteCommands(door)) as commands:
+        (answer,) = commands.each([Request(("true",))], at_once=1, timeout_s=10, repeat=True)
+    assert type(answer) is Unreachable and "starts no command within" in str(answer)
+    assert "ssh u17@127.0.0.1 true" in answer.next_step
 
 
 def test_a_mount_is_used_before_ssh(site: Site, door: ShellDoor, mount: Path, sshd: Sshd) -> None:

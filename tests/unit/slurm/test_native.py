@@ -17,7 +17,7 @@ import pytest
 from westward.errors import AccessRefused, SiteRefused, Unreachable
 from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import nativedata
-from westward.slurm.client import InDoubt, NotOffered, SlurmClient
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, SlurmClient
 from westward.slurm.native import NOT_OFFERED, OFFERED, NativeClient
 from westward.slurm.nativelib import Unfit
 from westward.slurm.text import whole
@@ -41,7 +41,7 @@ class Records:
 class Settings:
     @staticmethod
     def load():
-        return SimpleNamespace(version="26.05.5")
+        return SimpleNamespace(version="26.05.5", cluster_name="west")
 Nodes = Partitions = Jobs = Records
 from pyslurm import slurmctld
 slurmctld.Config = Settings
@@ -60,6 +60,10 @@ class JobSubmitDescription:
             raise RPCError(5004, "Socket timed out on send/recv operation")
         if name == "down":
             raise RPCError(1800, "Unable to contact slurm controller (connect failure)")
+        if name == "plugin":
+            raise RPCError(-1, "Unspecified error")
+        if name == "reset":
+            raise RPCError(104, "Connection reset by peer")
         if name == "odd":
             raise ValueError("Batch script is empty or none was provided.")
         os.write(2, b"somebody else's words\\n")
@@ -113,7 +117,7 @@ def test_without_pyslurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, submis
     error = why(client)
     assert "site 'west'" in str(error)
     assert "built for exactly this host's Slurm 24.11.5" in str(error)
-    assert "pyslurm 24.11" in error.next_step
+    assert "look for a pyslurm 24.11 on PyPI" in error.next_step
     assert "door: shell" in error.next_step
     assert error.exit_code == 4
     (answer,) = client.submit([submission])
@@ -132,8 +136,26 @@ def test_a_pyslurm_for_another_slurm_cannot_be_imported(pyslurm: Make) -> None:
     assert isinstance(error, Unfit)
     assert "pyslurm 25.11.2 does not work with Slurm 26.05.5 here" in str(error)
     assert "undefined symbol: slurm_load_jobs" in str(error)
-    assert "build pyslurm 26.5" in error.next_step
+    assert "build pyslurm 25.11.2 against it by the recipe in Westward's containers/pyslurm" in error.next_step
     assert not error.transient
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("25.11.3", "pip install 'westward[native]'"),
+        ("26.05.5", "pyslurm 25.11.2"),
+        ("27.05.0", "a pyslurm 27.5 on PyPI"),
+        ("", "a pyslurm of its release"),
+    ],
+)
+def test_the_pyslurm_that_is_named_exists_or_has_to_be_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, said: str
+) -> None:
+    (tmp_path / "sinfo").write_text(f"#!/bin/sh\necho slurm {version}\n")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert said in why(NativeClient("west")).next_step
 
 
 def test_a_crash_of_libslurm_ends_another_process(pyslurm: Make) -> None:
@@ -183,12 +205,22 @@ def test_loading_leaves_this_process_as_it_was(
     assert os.environ["SLURM_JWT"] == "secret"
 
 
+def test_another_cluster_gets_no_job(pyslurm: Make, submission: Submission) -> None:
+    pyslurm(SUBMITS)
+    client = NativeClient("east", "east")
+    (answer,) = client.submit([submission])
+    assert type(answer) is OtherCluster
+    assert str(answer) == "site 'east': its native door leads to the cluster 'west', not to 'east'"
+    assert type(client.release([7])[7]) is OtherCluster
+    assert NativeClient("west", "west").submit([submission]) == [7]
+
+
 def test_refusals_carry_slurms_words_and_stop_nothing(
     pyslurm: Make, submission: Submission, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    names = ["good", "refused", "odd", "good"]
+    names = ["good", "refused", "odd", "plugin", "good"]
     answers = pyslurm(SUBMITS).submit([replace(submission, name=name) for name in names])
-    assert [type(answer) for answer in answers] == [int, SiteRefused, SiteRefused, int]
+    assert [type(answer) for answer in answers] == [int, SiteRefused, SiteRefused, SiteRefused, int]
     assert str(answers[1]) == (
         "site 'west' refuses: Invalid partition name specified: invalid partition specified: nope"
     )
@@ -196,11 +228,48 @@ def test_refusals_carry_slurms_words_and_stop_nothing(
     assert capfd.readouterr().err == "somebody else's words\n" * 2
 
 
-@pytest.mark.parametrize(("first", "kind"), [("silence", InDoubt), ("down", Unreachable)])
+@pytest.mark.parametrize(("first", "kind"), [("silence", InDoubt), ("reset", InDoubt), ("down", Unreachable)])
 def test_after_silence_nothing_more_is_sent(pyslurm: Make, submission: Submission, first: str, kind: type) -> None:
     names = ["good", first, "good", "good"]
     answers = pyslurm(SUBMITS).submit([replace(submission, name=name) for name in names])
     assert [type(answer) for answer in answers] == [int, kind, Unreachable, Unreachable]
+
+
+QUEUE_ALONE = """
+def job(id, **fields):
+    told = dict(id=id, name="a~b", array_id=None, array_task_id=None, array_tasks_waiting=None, state="RUNNING", state_reason=None,
+        priority=1, submit_time=1_700_000_000, start_time=1_700_000_001, end_time=None, exit_code=0, exit_code_signal=0,
+        requeue_count=0, allocated_nodes="n1", nodelist="n1", partition="gpu", user_id=os.geteuid())
+    return SimpleNamespace(**{**told, **fields})
+class Jobs:
+    @staticmethod
+    def load():
+        return {8: job(8), 21: job(21, array_id=20, array_task_id=1)}
+class db:
+    away = True
+    JobFilter = dict
+    class Jobs:
+        @staticmethod
+        def load(asked):
+            if db.away:
+                raise RPCError(7000, "Unable to connect to database")
+            return {7: job(7, state="COMPLETED", end_time=1_700_000_009)}
+"""
+
+
+def test_without_slurmdbd_a_poll_tells_what_the_queue_says(pyslurm: Make) -> None:
+    client = pyslurm(QUEUE_ALONE)
+    known = {7: Known(JobState.RUNNING), 8: Known(JobState.PENDING), 20: Known(JobState.PENDING)}
+    for _ in range(2):  # the array, too, is asked for again
+        poll = client.poll(known)
+        assert (set(poll.changed), poll.gone, set(poll.unheard)) == ({8}, frozenset(), {7, 20})
+        assert "slurmdbd does not answer" in poll.unheard[7]
+    sys.modules["pyslurm"].db.away = False
+    poll = client.poll(known)
+    assert ({job: status.state for job, status in poll.changed.items()}, poll.unheard) == (
+        {7: JobState.COMPLETED, 8: JobState.RUNNING, 20: JobState.RUNNING},
+        {},
+    )
 
 
 def test_what_is_offered_and_what_is_not() -> None:

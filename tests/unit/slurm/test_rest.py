@@ -6,10 +6,12 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography import x509
@@ -20,7 +22,7 @@ from unit.slurm.replay import NEW, OLD, Answer, Request, Slurmrestd, body_of, ca
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.site import RestDoor
-from westward.slurm.client import InDoubt, Known, NotOffered
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster
 from westward.slurm.rest import RestClient
 from westward.slurm.restcall import DATA_PARSERS, IN_FLIGHT
 
@@ -36,6 +38,13 @@ def submit(client: RestClient, submission: Submission) -> int:
     if isinstance(result, WestwardError):
         raise result
     return result
+
+
+def failing(number: int, said: str) -> Answer:
+    """An answer of slurmrestd with that error."""
+    told = body_of("error_partition")
+    told["errors"][0] |= {"error": said, "error_number": number}
+    return Answer(500, json.dumps(told).encode())
 
 
 class TestState:
@@ -72,6 +81,22 @@ class TestNegotiation:
         client.cancel([4])
         assert len(slurmrestd.asked("DELETE /slurm/v0.0.41/job/4")) == 2
         assert [r.path.split("/")[2] for r in slurmrestd.asked("GET")] == list(DATA_PARSERS)
+
+    def test_another_cluster_is_seen_by_the_ping(
+        self, slurmrestd: Slurmrestd, token_file: Path, submission: Submission
+    ) -> None:
+        with RestClient("east", RestDoor(slurmrestd.url, "researcher", token_file), "east") as client:
+            errors = [*client.submit([submission, submission]), *client.cancel([4]).values()]
+            assert {type(error) for error in errors} == {OtherCluster}
+            with pytest.raises(OtherCluster, match=r"leads to the cluster 'west', not to 'east'"):
+                client.poll({4: Known(RUNNING)})
+        assert {request.path.split("/")[3] for request in slurmrestd.requests} == {"ping"}
+
+    def test_the_right_cluster_costs_no_request(self, slurmrestd: Slurmrestd, token_file: Path) -> None:
+        slurmrestd.on("DELETE slurm/job/", "cancelled")
+        with RestClient("w", RestDoor(slurmrestd.url, "researcher", token_file), "west") as client:
+            assert client.cancel([4]) == client.cancel([4]) == {}
+        assert len([request for request in slurmrestd.requests if request.path.startswith("/slurm/v0.0.42")]) == 3
 
     def test_no_common_version_says_what_is_needed(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.versions = ("v0.0.38",)
@@ -125,6 +150,30 @@ class TestSubmit:
         with pytest.raises(InDoubt):
             submit(client, submission)
 
+    @pytest.mark.parametrize("number", [104, 1002, 5003])
+    def test_a_connection_that_broke_behind_slurmrestd_leaves_it_in_doubt(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission, number: int
+    ) -> None:
+        slurmrestd.on(SUBMIT, failing(number, "in so many words"))
+        with pytest.raises(InDoubt, match="in so many words"):
+            submit(client, submission)
+
+    def test_a_500_without_a_reason_leaves_it_in_doubt(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
+    ) -> None:
+        slurmrestd.on(SUBMIT, Answer(500, json.dumps(body_of("error_partition") | {"errors": []}).encode()))
+        with pytest.raises(InDoubt, match="500 without a reason"):
+            submit(client, submission)
+
+    def test_a_site_s_own_plugin_that_refuses_without_a_number_refuses(
+        self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
+    ) -> None:
+        """job_submit.lua that returns slurm.ERROR: in doubt, it would be looked for and sent again for ever."""
+        slurmrestd.on(SUBMIT, failing(-1, "Unspecified error")).on("POST slurm/job/4", failing(-1, "Unspecified error"))
+        with pytest.raises(SiteRefused, match="Unspecified error"):
+            submit(client, submission)
+        assert isinstance(client.release([4])[4], SiteRefused)
+
     def test_a_job_that_would_lose_a_part_is_cancelled_and_refused(
         self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission
     ) -> None:
@@ -159,6 +208,12 @@ class TestChange:
     def test_cancelling_can_be_repeated(self, slurmrestd: Slurmrestd, client: RestClient, answer: str) -> None:
         slurmrestd.on("DELETE slurm/job/", answer)
         assert client.cancel([4]) == {}
+
+    def test_one_job_that_was_not_reached_is_in_doubt(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        content = body_of("cancel_unknown")
+        content["status"][0]["error"] = {"string": "x", "code": 104, "message": "Connection reset by peer"}
+        slurmrestd.on("DELETE slurm/job/", Answer(200, json.dumps(content).encode()))
+        assert isinstance(client.cancel([4])[4], InDoubt)
 
     def test_a_job_of_somebody_else_is_refused(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         content = body_of("cancel_unknown")
@@ -200,6 +255,19 @@ class TestFind:
         assert len(slurmrestd.asked("GET /slurm/v0.0.42/jobs/")) == 1
         (asked,) = slurmrestd.asked("GET /slurmdb/v0.0.42/jobs/")
         assert asked.path.count("%2C") == len(names) - 1
+
+    def test_no_request_line_is_longer_than_gateways_take(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        slurmrestd.on("GET slurm/jobs/", "jobs_mixed").on("GET slurm/jobs/state/", "jobs_state")
+        slurmrestd.on("GET slurmdb/jobs/", "accounted_by_name_nothing")
+        names = {f"{'x' * 64}~{number:012}" for number in range(250)} | {f"日本{number}" for number in range(100)}
+        client.find(names)
+        client.poll({10_000_000 + number: Known(RUNNING) for number in range(500)})
+        asked = [urlsplit(request.path) for request in slurmrestd.asked("GET /slurmdb/")]
+        assert max(len(each.geturl()) for each in asked) < 8000 - 500
+        told = [parse_qs(each.query) for each in asked]
+        assert {name for query in told for part in query.get("job_name", ()) for name in part.split(",")} == names
+        assert len({step for query in told for step in query.get("step", ())}) == 500
+        assert 3 < len(asked) < 15
 
     def test_an_array_is_one_job(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/", "job_array").on("GET slurm/jobs/state/", "jobs_state_array")
@@ -348,6 +416,25 @@ class TestOtherCalls:
         slurmrestd.on("POST slurm/jobs/requeue", "requeue_refused")
         with pytest.raises(SiteRefused, match="pending execution"):
             client.requeue(4)
+        refused = [{"job_id": 4, "error_code": 2002, "error": "Access/permission denied"}]
+        slurmrestd.on("POST slurm/jobs/requeue", content("requeued", NEW, status=refused))
+        with pytest.raises(SiteRefused, match="job 4: Access/permission denied"):
+            client.requeue(4)
+
+    @pytest.mark.parametrize(
+        "call",
+        [lambda client: client.requeue(4), lambda client: client.update(4, JobChange(qos="urgent"))],
+        ids=["requeue", "update"],
+    )
+    def test_what_may_have_been_done_is_not_sent_again_on_a_new_connection(
+        self, slurmrestd: Slurmrestd, client: RestClient, call: Callable[[RestClient], None]
+    ) -> None:
+        slurmrestd.versions, slurmrestd.release = ("v0.0.45",), NEW
+        slurmrestd.on("DELETE slurm/job/", "cancelled").on("POST slurm/job", CUT)
+        client.cancel([4])  # leaves a kept connection behind
+        with pytest.raises(InDoubt):
+            call(client)
+        assert len(slurmrestd.asked("POST")) == 1
 
     def test_an_update_sends_what_changes(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("POST slurm/job/4", "released")
@@ -540,14 +627,17 @@ class TestControllerDown:
 
     def test_looking(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/state/", "error_controller_down_state")
-        with pytest.raises(Unreachable, match="not the daemon behind it"):
+        with pytest.raises(Unreachable, match="not the daemon behind it") as caught:
             client.poll({4: Known(RUNNING)})
+        assert "scontrol ping" in caught.value.next_step and "westward site check west" in caught.value.next_step
 
     def test_changing(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("POST slurm/job/", "error_controller_down_update")
         slurmrestd.on("DELETE slurm/job/", "error_controller_down_cancel")
-        assert isinstance(client.release([4])[4], Unreachable)
-        assert isinstance(client.cancel([4])[4], Unreachable)
+        assert isinstance(client.release([4])[4], InDoubt)
+        assert isinstance(client.cancel([4])[4], InDoubt)
+        with pytest.raises(InDoubt):  # another door must not send a second signal
+            client.signal(4, "USR1")
 
     def test_submitting(self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission) -> None:
         slurmrestd.on(SUBMIT, "error_controller_down_submit")

@@ -25,6 +25,11 @@ def test_a_part_of_a_heterogeneous_job_is_left_out() -> None:
     assert (listed.plain, listed.tasks) == ({13: JobState.UNKNOWN, 14: JobState.UNKNOWN}, {})
 
 
+def test_flags_of_a_listed_state_count() -> None:
+    told = [{"job_id": "13", "state": ["PENDING", "REVOKED"]}, {"job_id": "14", "state": ["COMPLETED", "COMPLETING"]}]
+    assert listing(told).plain == {13: JobState.REVOKED, 14: RUNNING}
+
+
 @pytest.mark.parametrize(
     ("release", "answer"),
     [(OLD, "jobs_state_array"), (NEW, "jobs_state"), *((NEW, f"jobs_state_v0.0.{v}") for v in (42, 43, 44))],

@@ -10,6 +10,7 @@ import pytest
 from unit.slurm.replay import NEW, OLD, body_of
 from westward.model.job import JobChange, JobState, Submission
 from westward.slurm import restdata
+from westward.slurm.faults import Fault
 
 GIB = 1024**3
 NOW = datetime(2026, 11, 22, 22, 12, tzinfo=UTC)
@@ -97,6 +98,23 @@ def test_the_accounting_knows_how_a_job_ended(answer: str, state: JobState, exit
     assert status.nodes == "west-n1" or status.nodes == "west-n2"
 
 
+@pytest.mark.parametrize(
+    ("words", "state"),
+    [
+        (["PENDING", "REVOKED"], JobState.REVOKED),
+        (["RUNNING", "STOPPED"], JobState.SUSPENDED),
+        (["COMPLETED", "COMPLETING"], JobState.RUNNING),
+        ([], JobState.UNKNOWN),
+    ],
+)
+def test_queue_and_accounting_read_flags_as_the_commands_show_them(words: list[str], state: JobState) -> None:
+    queued = restdata.queued_status(body_of("job_completed")["jobs"][0] | {"job_state": words})
+    record = body_of("accounted_completed")["jobs"][0]
+    record["state"]["current"] = words
+    assert queued.state is restdata.accounted_status(record).state is state
+    assert (queued.exit_code is not None) == (queued.ended_at is not None) == state.final
+
+
 def test_a_job_that_was_cancelled_while_it_waited_never_started() -> None:
     """slurmdbd says so with the number 4294967294, which is a day in the year 2106."""
     status = restdata.accounted_status(body_of("accounted_cancelled")["jobs"][0])
@@ -120,12 +138,30 @@ def test_a_submission_says_everything_and_is_held(submission: Submission) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "outage"),
-    [("error_partition", False), ("release_unknown", False), ("error_token_slurmdb", True)]
-    + [(f"error_controller_down_{call}", True) for call in ("state", "update", "submit", "cancel", "job")],
+    ("answer", "changes", "fault"),
+    [
+        ("error_partition", True, Fault.REFUSED),
+        ("release_unknown", True, Fault.REFUSED),
+        ("error_token_slurmdb", False, Fault.DATABASE),
+        ("error_controller_down_state", False, Fault.SILENT),
+        ("error_controller_down_job", False, Fault.SILENT),
+        ("error_controller_down_update", True, Fault.SILENT),
+        ("error_controller_down_cancel", True, Fault.SILENT),
+        ("error_controller_down_submit", True, Fault.NOT_DONE),
+    ],
 )
-def test_refusals_and_outages_are_told_apart(answer: str, outage: bool) -> None:
-    assert [restdata.is_outage(error) for error in body_of(answer)["errors"]] == [outage]
+def test_refusals_and_outages_are_told_apart(answer: str, changes: bool, fault: Fault) -> None:
+    assert [restdata.fault(error, changes=changes) for error in body_of(answer)["errors"]] == [fault]
+
+
+def test_the_number_decides_and_words_where_there_is_none() -> None:
+    def fault(number: int | None, said: str) -> Fault:
+        return restdata.fault({"error_number": number, "error": said}, changes=True)
+
+    assert fault(104, "Connection reset by peer") is fault(1002, "Message send failure") is Fault.SILENT
+    assert fault(2000, "the partition 'Socket timed out' is invalid") is Fault.REFUSED
+    assert fault(0, "Failed to open slurmdbd connection") is fault(None, "slurmdbd") is Fault.DATABASE
+    assert fault(-1, "Unspecified error") is Fault.REFUSED, "a job_submit.lua that returns slurm.ERROR"
 
 
 def test_an_error_is_told_in_slurms_words() -> None:
@@ -201,6 +237,8 @@ def test_what_nobody_measured_is_absent_and_not_zero() -> None:
     record = body_of("accounted_completed", NEW)["jobs"][0]
     record["tres"]["allocated"].append({"type": "energy", "name": "", "id": 3, "count": -2})
     assert restdata.attempt(record).usage.energy_j is None
+    record["tres"]["allocated"][-1]["count"] = 18446744073709551614
+    assert restdata.attempt(record).usage.energy_j is None
     record["tres"]["allocated"][-1]["count"] = 1234
     assert restdata.attempt(record).usage.energy_j == 1234
     assert "energy" not in restdata.attempt(record).usage.tres
@@ -249,6 +287,6 @@ def test_one_task_that_was_not_changed_is_told() -> None:
             {"job_id": 1, "error_code": 2024, "error": "Job is pending"},
         ]
     }
-    assert restdata.refusals(answer, frozenset()) == "Job is pending"
-    assert restdata.refusals(answer, frozenset({2024})) == ""
-    assert restdata.refusals({"results": None, "status": None}, frozenset()) == ""
+    assert restdata.unchanged(answer, frozenset()) == [{"error_number": 2024, "error": "Job is pending"}]
+    assert restdata.unchanged(answer, frozenset({2024})) == []
+    assert restdata.unchanged({"results": None, "status": None}, frozenset()) == []

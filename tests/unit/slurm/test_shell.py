@@ -16,7 +16,7 @@ from unit.slurm.fakes import VERSIONS, FakeSlurm, Sshd, said, serving
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.site import ShellDoor
-from westward.slurm.client import InDoubt, Known
+from westward.slurm.client import InDoubt, Known, OtherCluster
 from westward.slurm.shell import ShellClient
 
 FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "JobName", "ElapsedRaw")
@@ -125,6 +125,15 @@ def test_sbatch_gets_no_more_of_the_login_than_a_job_should(
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", InDoubt),
         ("sbatch: error: Batch job submission failed: Zero Bytes were transmitted or received", InDoubt),
         ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (receive failure)", InDoubt),
+        ("sbatch: error: Batch job submission failed: Connection reset by peer", InDoubt),
+        ("sbatch: error: Batch job submission failed: Broken pipe", InDoubt),
+        ("sbatch: error: Batch job submission failed: Connection timed out", InDoubt),
+        ("sbatch: error: Batch job submission failed: Header lengths are longer than data received", InDoubt),
+        ("sbatch: error: Batch job submission failed: Message send failure", InDoubt),
+        ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", InDoubt),
+        ("sbatch: error: Batch job submission failed: No route to host", Unreachable),
+        ("sbatch: error: Socket timed out\nsbatch: error: Batch job submission failed: Connection refused", InDoubt),
+        ("sbatch: error: Batch job submission failed: Unspecified error", SiteRefused),
         ("sbatch: error: Batch job submission failed: Protocol authentication error", AccessRefused),
         ("Killed", InDoubt),
         ("", InDoubt),
@@ -137,6 +146,8 @@ def test_what_sbatch_complains_of(
     slurm.program("sbatch", f"cat > /dev/null; cat {slurm.folder}/stderr >&2; exit 1")
     (answer,) = client.submit([submission])
     assert type(answer) is kind and "site 'west'" in str(answer)
+    if kind is Unreachable or kind is AccessRefused:
+        assert "westward site check west" in answer.next_step
 
 
 def test_one_that_is_refused_stops_none_of_the_others(
@@ -207,8 +218,9 @@ def test_an_accounting_that_is_down_proves_nothing(client: ShellClient, slurm: F
         "sacct",
         "echo 'sacct: error: slurm_persist_conn_open_without_init: failed to open persistent connection to host:east-ctl:6819: Connection refused' >&2; exit 1",
     )
-    with pytest.raises(Unreachable, match="sacct"):
+    with pytest.raises(Unreachable, match="sacct") as caught:
         client.find(["job~aaaaaaaaaaaa"])
+    assert "slurmdbd up?" in caught.value.next_step and "westward site check west" in caught.value.next_step
     slurm.queue([RUNNING])
     poll = client.poll({7: Known(JobState.RUNNING), 8: Known(JobState.PENDING)})
     assert (set(poll.changed), poll.gone, set(poll.unheard)) == ({8}, frozenset(), {7})
@@ -252,6 +264,8 @@ def test_a_controller_that_is_away_fails_them_all(client: ShellClient, slurm: Fa
     assert set(failed) == {3, 4} and all(type(error) is Unreachable for error in failed.values())
     slurm.program("scancel", "echo 'scancel: error: Unable to contact slurm controller (receive failure)' >&2; exit 1")
     assert {type(error) for error in client.cancel([3, 4]).values()} == {InDoubt}
+    slurm.program("scontrol", "echo 'Broken pipe for job 3' >&2; exit 1")
+    assert {job: type(error) for job, error in client.release([3, 4]).items()} == {3: InDoubt}
 
 
 def test_changes_of_one_job(client: ShellClient, slurm: FakeSlurm) -> None:
@@ -298,6 +312,61 @@ def test_history_is_asked_in_utc(client: ShellClient, slurm: FakeSlurm) -> None:
     assert (attempt.task, attempt.status.state, attempt.usage.elapsed_s) == (3, JobState.TIMEOUT, 60)
     assert attempt.usage.max_rss_bytes == 2 * 1024**2 and attempt.usage.tres == {"cpu": 2, "mem": 1024**3}
     assert "2026-11-24T04:00:00" in slurm.calls("sacct")[0]
+
+
+# --- which cluster ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> Iterator[ShellClient]:
+    """The commands of this host, whose cluster is another one than the site's."""
+    monkeypatch.setenv("PATH", f"{slurm.folder}:{os.environ['PATH']}")
+    slurm.program("scontrol", "echo 'ClusterName             = east'")
+    for name in ("sbatch", "scancel"):
+        slurm.program(name, "echo 7")
+    with ShellClient("west", ShellDoor(), "west") as made:
+        yield made
+
+
+def test_nothing_is_done_or_believed_at_another_cluster(
+    elsewhere: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    errors = [
+        *elsewhere.submit([submission, submission]),
+        *elsewhere.release([7]).values(),
+        *elsewhere.cancel([7]).values(),
+    ]
+    for call in (
+        lambda: elsewhere.poll({7: Known(JobState.RUNNING)}),
+        lambda: elsewhere.find(["job~a"]),
+        lambda: elsewhere.requeue(7),
+    ):
+        with pytest.raises(Unreachable) as caught:
+            call()
+        errors.append(caught.value)
+    assert len(errors) == 7
+    for error in errors:
+        assert type(error) is OtherCluster and not error.transient
+        assert str(error) == "site 'west': shell on this host leads to the cluster 'east', not to 'west'"
+        assert "westward site check west" in error.next_step
+    assert not slurm.calls("sbatch") and not slurm.calls("scancel")
+    assert {call[0] for call in slurm.calls("scontrol")} == {"show"}
+
+
+def test_a_cluster_that_does_not_say_its_name_is_none(elsewhere: ShellClient, slurm: FakeSlurm) -> None:
+    slurm.program("scontrol", "echo Configuration data")
+    with pytest.raises(OtherCluster, match="does not say"):
+        elsewhere.poll({7: Known(JobState.RUNNING)})
+
+
+def test_the_cluster_is_asked_for_its_name_once(
+    elsewhere: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    slurm.program("scontrol", "[ $1 != show ] || echo 'ClusterName             = WEST'")
+    elsewhere.poll({7: Known(JobState.RUNNING)})
+    assert elsewhere.submit([submission, submission]) == [7, 7]
+    assert elsewhere.release([7]) == elsewhere.cancel([7]) == {}
+    assert slurm.calls("scontrol") == [["show", "config"], ["release", "7"]]
 
 
 # --- by ssh only ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from unit.slurm.fakes import Sshd, serving
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
+from westward.process import Completed
+from westward.slurm import sshconfig
+from westward.slurm.commands import Request
+from westward.slurm.files import RemoteFiles
+from westward.slurm.remote import RemoteCommands
 from westward.slurm.ssh import close, open_connection
 
 
@@ -86,9 +92,14 @@ def test_a_changed_host_key_is_refused(door: ShellDoor, sshd: Sshd) -> None:
 
 def test_a_revoked_host_key_is_refused(door: ShellDoor, sshd: Sshd) -> None:
     assert door.known_hosts is not None
-    door.known_hosts.write_text(f"@revoked * {sshd.line().split(' ', 1)[1]}{sshd.line()}")
-    with pytest.raises(AccessRefused, match="revoked"):
-        open_connection(door)
+    for blanks in ("", " \t"):
+        door.known_hosts.write_text(f"{blanks}@revoked * {sshd.line().split(' ', 1)[1]}{sshd.line()}")
+        with pytest.raises(AccessRefused, match="revoked") as caught:
+            open_connection(door)
+        assert "owner" in caught.value.next_step
+    assert sshd.logins == [], "nobody said who we are before"
+    door.known_hosts.write_text(sshd.line())
+    assert connects(door) and sshd.logins == ["u17"]
 
 
 def test_lines_that_cannot_be_read_are_passed_over(door: ShellDoor, sshd: Sshd) -> None:
@@ -141,8 +152,9 @@ def test_somebody_who_does_not_speak_ssh(door: ShellDoor, monkeypatch: pytest.Mo
 
 
 def test_a_host_with_no_address(door: ShellDoor) -> None:
-    with pytest.raises(Unreachable, match="nosuch"):
+    with pytest.raises(Unreachable, match="nosuch") as caught:
         open_connection(replace(door, host="nosuch.invalid"))
+    assert "is the host's name right" in caught.value.next_step and "u17@nosuch.invalid" in caught.value.next_step
 
 
 def test_the_user_s_ssh_configuration_is_honoured(door: ShellDoor, sshd: Sshd, home: Path, tmp_path: Path) -> None:
@@ -189,3 +201,126 @@ def test_the_key_behind_a_jump_host_is_checked(jump: Sshd, sshd: Sshd, tmp_path:
     (tmp_path / "known_hosts").write_text(jump.line())
     with pytest.raises(AccessRefused, match=f"{sshd.port} showed a host key that is not known here"):
         open_connection(ShellDoor("west"))
+
+
+@pytest.fixture
+def second(key: paramiko.PKey, tmp_path: Path) -> Iterator[Sshd]:
+    with serving(key, os.environ["PATH"], tmp_path) as made:
+        yield made
+
+
+def configure(home: Path, folder: Path, text: str, **hosts: Sshd) -> None:
+    """An ssh configuration with that text, and these hosts, whose keys are known."""
+    (folder / "known_hosts").write_text("".join(each.line() for each in hosts.values()))
+    blocks = [f"Host {name}\n  HostName 127.0.0.1\n  Port {each.port}\n" for name, each in hosts.items()]
+    common = f"Host *\n  IdentityFile {folder}/key\n  User u17\n  UserKnownHostsFile {folder}/known_hosts\n"
+    (home / ".ssh" / "config").write_text("".join([text, *blocks, common]))
+
+
+@pytest.fixture
+def gate(key: paramiko.PKey, tmp_path: Path) -> Iterator[Sshd]:
+    with serving(key, os.environ["PATH"], tmp_path) as made:
+        yield made
+
+
+class TestJumps:
+    def test_two_are_visited_in_the_order_in_which_they_are_written(
+        self, gate: Sshd, second: Sshd, sshd: Sshd, home: Path, tmp_path: Path
+    ) -> None:
+        configure(home, tmp_path, "Host west\n  ProxyJump gate,u17@second\n", gate=gate, second=second, west=sshd)
+        assert connects(ShellDoor("west"))
+        assert (gate.goals, second.goals, sshd.goals) == ([second.port], [sshd.port], [])
+
+    def test_the_way_to_a_jump_host_is_its_own(
+        self, gate: Sshd, second: Sshd, sshd: Sshd, home: Path, tmp_path: Path
+    ) -> None:
+        text = "Host west\n  ProxyJump second\nHost second\n  ProxyJump gate\n"
+        configure(home, tmp_path, text, gate=gate, second=second, west=sshd)
+        assert connects(ShellDoor("west"))
+        assert (gate.goals, second.goals) == ([second.port], [sshd.port])
+
+    def test_one_that_does_not_pass_us_on(self, gate: Sshd, sshd: Sshd, home: Path, tmp_path: Path) -> None:
+        configure(home, tmp_path, "Host west\n  ProxyJump gate\n", gate=gate, west=sshd)
+        gate.forwards = False
+        with pytest.raises(Unreachable, match="jump host before") as caught:
+            open_connection(ShellDoor("west"))
+        assert f"ssh -W 127.0.0.1:{sshd.port} gate" in caught.value.next_step
+
+    def test_none_is_no_host(self, gate: Sshd, sshd: Sshd, home: Path, tmp_path: Path) -> None:
+        text = "Host west\n  ProxyJump none\nHost *\n  ProxyJump gate\n"
+        configure(home, tmp_path, text, gate=gate, west=sshd)
+        assert connects(ShellDoor("west"))
+        assert not gate.transports
+
+    def test_the_jump_host_needs_no_jump_to_itself(self, gate: Sshd, sshd: Sshd, home: Path, tmp_path: Path) -> None:
+        configure(home, tmp_path, "Host *\n  ProxyJump gate\n", gate=gate, west=sshd)
+        assert connects(ShellDoor("west"))
+        assert gate.goals == [sshd.port]
+        assert connects(ShellDoor("gate"))
+
+    @pytest.mark.parametrize(
+        "text", ["Host a\n ProxyJump b\nHost b\n ProxyJump a\n", "Host *\n  ProxyJump a,b\nHost a\nHost b\n"]
+    )
+    def test_no_circle_goes_on_for_ever(self, home: Path, text: str) -> None:
+        (home / ".ssh" / "config").write_text(text)
+        assert [hop.host for hop in sshconfig.way(sshconfig.read(), "a")][-1] == "a"
+
+    def test_a_way_without_an_end(self, home: Path) -> None:
+        (home / ".ssh" / "config").write_text("Host *\n  ProxyJump x%h\n")
+        with pytest.raises(Unreachable, match="more than 8 jump hosts") as caught:
+            open_connection(ShellDoor("west"))
+        assert "ssh -G" in caught.value.next_step
+
+
+class TestConfiguration:
+    @pytest.fixture(autouse=True)
+    def without_the_system_s(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sshconfig, "FILES", sshconfig.FILES[:1])
+
+    def looked_up(self, host: str) -> dict[str, str]:
+        return dict(sshconfig.read().lookup(host))
+
+    def test_a_block_goes_on_after_what_it_includes(self, home: Path) -> None:
+        (home / ".ssh" / "sites").write_text("Compression yes\nHost other w*\n  Port 7\n")
+        (home / ".ssh" / "config").write_text(
+            "Include nothing*\nUser first\nHost west\n  Include sites\n  HostName 10.0.0.1\n"
+        )
+        west, other = self.looked_up("west"), self.looked_up("other")
+        assert (west["user"], west["hostname"], west["port"], west["compression"]) == ("first", "10.0.0.1", "7", "yes")
+        assert other == {"user": "first", "hostname": "other"}, "what is included in a block holds for its hosts alone"
+
+    @pytest.mark.parametrize(
+        "condition", ["tagged west", "localnetwork 10.0.0.0/8", "version OpenSSH_9*", "host * tagged west", "!all"]
+    )
+    def test_a_condition_that_is_not_known_is_not_true(self, home: Path, condition: str) -> None:
+        (home / ".ssh" / "deep").write_text("Host *\n  Port 8\n")
+        (home / ".ssh" / "config").write_text(f"Match {condition}\n  Port 7\n  Include deep\nHost *\n  User u\n")
+        assert self.looked_up("west") == {"user": "u", "hostname": "west"}
+
+    @pytest.mark.parametrize("condition", ["all", "Host west", "host=w*", "originalhost east,west", "final host west"])
+    def test_the_others_hold(self, home: Path, condition: str) -> None:
+        (home / ".ssh" / "config").write_text(f"Match {condition}\n  Port 7\n")
+        assert self.looked_up("west")["port"] == "7"
+
+    @pytest.mark.parametrize(
+        "line", ["ForwardAgent", "Host 'west", "Match host", "Host west\n  Port ssh", "CanonicalizeHostname yes"]
+    )
+    def test_what_cannot_be_read_is_an_error_of_ours(self, home: Path, line: str) -> None:
+        (home / ".ssh" / "config").write_text(line + "\n")
+        with pytest.raises(Unreachable, match=r"config") as caught:
+            open_connection(ShellDoor("west"))
+        assert not caught.value.transient and "ssh -G" in caught.value.next_step
+
+
+def test_one_connection_serves_many_commands_and_files(door: ShellDoor, sshd: Sshd, tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "result.json").write_bytes(b"{}")
+    with closing(RemoteCommands(door)) as one, closing(RemoteCommands(door)) as two:
+        files = RemoteFiles("west", door, str(tmp_path))
+        for commands in (one, two):
+            answers = commands.each([Request(("true",))] * 40, at_once=8, timeout_s=10, repeat=False)
+            assert {answer.status for answer in answers if isinstance(answer, Completed)} == {0}
+            with files.open(f"{tmp_path}/job/result.json") as file:
+                assert file.read() == b"{}"
+        files.close()
+    assert len(sshd.transports) == 1

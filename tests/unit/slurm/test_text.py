@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unit.slurm.fakes import VERSIONS, said
 from westward.errors import QuantityError
 from westward.model.job import JobState, JobStatus
-from westward.slurm import text
+from westward.slurm import clustertext, complaints, text
 
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
@@ -77,63 +77,29 @@ def test_attempts_of_an_accounting(version: str) -> None:
     assert requeued.state is JobState.PENDING and requeued.ended_at is not None
 
 
+@pytest.mark.parametrize(
+    ("tres", "raw", "energy_j"),
+    [
+        ("cpu=1,energy=1234", "", 1234),
+        ("cpu=1,energy=1234", "1234", 1234),
+        ("cpu=1", "0", None),
+        ("cpu=1,energy=18446744073709551614", "18446744073709551614", None),
+        ("cpu=1,energy=0", "", None),
+    ],
+)
+def test_energy_is_told_once_and_only_where_it_was_measured(tres: str, raw: str, energy_j: int | None) -> None:
+    """As slurmrestd's door tells it: see test_restdata."""
+    record = next(record for record in records_of("24.11") if not record.step)
+    changed = record._replace(fields={**record.fields, "AllocTRES": tres, "ConsumedEnergyRaw": raw})
+    (attempt,) = text.attempts([changed])
+    assert (attempt.usage.tres, attempt.usage.energy_j) == ({"cpu": 1}, energy_j)
+
+
 @every_version
 def test_tasks_of_an_array_are_attempts_of_their_own(version: str) -> None:
     tasks = {a.task: a.status for a in text.attempts(records_of(version)) if a.status.name.startswith("arr~")}
     assert {task: status.exit_code for task, status in tasks.items()} == {1: 1, 3: 1, 5: 1, 8: 0}
     assert len({status.job_id for status in tasks.values()}) == 1
-
-
-@every_version
-def test_nodes_and_partitions(version: str) -> None:
-    nodes = {node.name: node for node in text.nodes(said(version, "node"))}
-    first = nodes[f"v{version.replace('.', '')}-n1"]
-    assert first.usable and first.states[0] in ("MIXED", "ALLOCATED")
-    assert (first.cpus, first.mem_bytes, first.partitions) == (8, 8000 * 1024**2, ("gpu", "low"))
-    assert sum(first.accelerators_used.values()) == 1 and sum(first.accelerators.values()) in (2, 4)
-    partitions = {partition.name: partition for partition in text.partitions(said(version, "partition"))}
-    assert (partitions["gpu"].max_walltime_s, partitions["gpu"].default, partitions["gpu"].up) == (86400, True, True)
-    assert partitions["low"].default is False and partitions["low"].max_nodes is None
-
-
-@every_version
-def test_a_cloud_node_that_failed_to_start_is_not_usable(version: str) -> None:
-    clouds = [node for node in text.nodes(said(version, "node")) if "cloud" in node.partitions]
-    assert not any(node.usable for node in clouds)
-
-
-@every_version
-def test_the_rest_of_a_cluster(version: str) -> None:
-    settings = text.config(said(version, "config"))
-    assert settings["SLURM_VERSION"].startswith(version)
-    assert (settings["ClusterName"], settings["MaxArraySize"]) == (f"v{version.replace('.', '')}", "1001")
-    assert text.backlog(said(version, "sdiag")) == 0
-    assert {a.account for a in text.associations(said(version, "assoc"))} == {"research", "teaching"}
-    assert all(a.qos == ("normal", "urgent") for a in text.associations(said(version, "assoc")))
-    assert "pmi2" in text.mpi_types(said(version, "mpi")) and "MPI" not in text.mpi_types(said(version, "mpi"))
-    ends = text.running_ends(said(version, "squeue_ends"))
-    assert set(ends) == {f"v{version.replace('.', '')}-n{number}" for number in (1, 2)}
-
-
-@every_version
-def test_complaints_name_their_job(version: str) -> None:
-    for name in ("release", "hold"):
-        told = text.complaints(said(version, name))
-        assert told[999999] == "Invalid job id specified", name
-        assert all(text.over(what) for what in told.values())
-    assert text.words(said(version, "sbatch_partition")) == (
-        "invalid partition specified: nosuch; Batch job submission failed: Invalid partition name specified"
-    )
-
-
-def test_a_job_that_has_finished_is_over() -> None:
-    assert text.complaints("scancel: error: Kill job error on job id 4: Access/permission denied\n") == {
-        4: "Access/permission denied"
-    }
-    assert text.complaints("Job has already finished for job 4\nslurm_suspend error: No error\n") == {
-        4: "Job has already finished"
-    }
-    assert text.over("Job has already finished") and not text.over("Access/permission denied")
 
 
 def test_an_array_is_pieced_together_from_queue_and_accounting() -> None:
@@ -169,32 +135,25 @@ def test_no_name_makes_a_record(name: str) -> None:
 
 @given(st.text(max_size=60))
 def test_nothing_printed_stops_a_reader(junk: str) -> None:
-    for read in (text.details, text.partitions, text.config, text.associations, text.mpi_types, text.complaints):
+    for read in (
+        text.details,
+        clustertext.partitions,
+        clustertext.config,
+        clustertext.associations,
+        clustertext.mpi_types,
+        complaints.by_job,
+    ):
         read(junk)
     text.queue(junk, "w")
     text.records(junk, "w")
     text.moment(junk)
     text.tres(junk)
-    text.host_names(junk)
+    clustertext.host_names(junk)
 
 
 def test_an_unknown_state_is_unknown_and_no_more() -> None:
     row = ["7", "N/A", "SOMETHING_NEW", "None", "1", "gpu", "0", "N/A", "N/A", "", "a"]
     assert text.queued(row).status.state is JobState.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("written", "names"),
-    [
-        ("n1", ["n1"]),
-        ("n[1-3,08-10],login", ["n1", "n2", "n3", "n08", "n09", "n10", "login"]),
-        ("r[1-2]n[1-2]", ["r1n1", "r1n2", "r2n1", "r2n2"]),
-        ("", []),
-        ("None assigned", []),
-    ],
-)
-def test_host_lists(written: str, names: list[str]) -> None:
-    assert text.host_names(written) == names
 
 
 def test_amounts() -> None:
@@ -225,11 +184,3 @@ def test_points_in_time(written: str, moment: datetime | None) -> None:
 )
 def test_the_id_of_a_new_job(printed: str, job_id: int | None) -> None:
     assert text.job_id(printed) == job_id
-
-
-def test_old_signs_of_a_node_are_words() -> None:
-    (node,) = text.nodes(
-        "NodeName=n1 CPUTot=8 RealMemory=1 State=IDLE* Partitions=gpu Reason=it State=IDLE is [root@2026]\n"
-    )
-    assert node.states == ("IDLE", "NOT_RESPONDING") and not node.usable
-    assert node.reason == "it State=IDLE is"

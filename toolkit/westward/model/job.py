@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -305,6 +305,14 @@ class JobState(StrEnum):
         word = text.split()[0].upper() if text.strip() else ""
         return cls(_ALIAS.get(word, word)) if _ALIAS.get(word, word) in cls.__members__ else cls.UNKNOWN
 
+    @classmethod
+    def of(cls, words: Sequence[str]) -> JobState:
+        """The state in a base state and its flags, as slurmrestd lists them: a flag that Slurm's commands would show instead goes first.
+
+        So a job that has COMPLETED and is still COMPLETING goes on, through every door. No word is UNKNOWN.
+        """
+        return cls.parse(next((flag for flag in _SHOWN if flag in words), words[0] if words else ""))
+
 
 _GOING_ON = frozenset({JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED, JobState.UNKNOWN})
 _ARRAY_ORDER = (
@@ -318,6 +326,11 @@ _ARRAY_ORDER = (
     JobState.REVOKED,
     JobState.COMPLETED,
 )
+# the flags that job_state_string() of Slurm's slurm_protocol_defs.c puts before the base state, in its order
+_SHOWN = (
+    "COMPLETING", "STAGE_OUT", "CONFIGURING", "RESIZING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "STOPPED", "REVOKED",
+    "RESV_DEL_HOLD", "SIGNALING",
+)  # fmt: skip
 _ALIAS = {
     "CONFIGURING": "RUNNING",
     "COMPLETING": "RUNNING",

@@ -28,6 +28,27 @@ class NotOffered(Unreachable):
     transient = False
 
 
+class OtherCluster(Unreachable):
+    """A door leads to another cluster than its site is: nothing that it says is about the site's jobs, and nothing was sent."""
+
+    transient = False
+
+
+def same_cluster(site: str, door: object, told: str | None, expected: str) -> None:
+    """Compare the ClusterName that a door tells with the site's own; empty where it is not known yet.
+
+    Raises:
+        OtherCluster: they are not the same. Slurm itself takes no notice of capitals.
+    """
+    if expected and (told or "").lower() != expected.lower():
+        where = f"leads to the cluster '{told}'" if told else "does not say to which cluster it leads"
+        raise OtherCluster(
+            f"site '{site}': {door} {where}, not to '{expected}'",
+            f"a door on this host works on a login node of '{expected}' only: leave it out elsewhere, or correct 'cluster' in the "
+            f"site's description; 'westward site check {site}' asks each door",
+        )
+
+
 class Known(NamedTuple):
     """What is known of a job before a poll."""
 
@@ -134,7 +155,7 @@ class SlurmClient(Protocol):
 
 
 def open_door(site: Site, door: Door) -> SlurmClient:
-    """A client by that one door. Nothing is sent yet.
+    """A client by that one door. Nothing is sent yet; its first call makes sure that the door leads to the site's cluster.
 
     Raises:
         AccessRefused: there is no token to be had.
@@ -145,15 +166,15 @@ def open_door(site: Site, door: Door) -> SlurmClient:
         case RestDoor():
             from westward.slurm.rest import RestClient
 
-            return RestClient(site.name, door)
+            return RestClient(site.name, door, site.cluster)
         case ShellDoor():
             from westward.slurm.shell import ShellClient
 
-            return ShellClient(site.name, door)
+            return ShellClient(site.name, door, site.cluster)
         case NativeDoor():
             from westward.slurm.native import NativeClient
 
-            return NativeClient(site.name)
+            return NativeClient(site.name, site.cluster)
 
 
 def open_client(site: Site) -> SlurmClient:

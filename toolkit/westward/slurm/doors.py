@@ -18,7 +18,7 @@ from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardErr
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.site import Account, ClusterState, Door, ShellDoor, Site
 from westward.slurm import client as clients
-from westward.slurm.client import InDoubt, Known, NotOffered, Poll, SlurmClient
+from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, Poll, SlurmClient
 
 # a door that failed is left alone for so long
 PAUSE_S = 60.0
@@ -218,13 +218,17 @@ class Doors:
         if not taken:
             return left
         missed: list[WestwardError] = []
+        doubts: list[WestwardError] = []
         for place, result in zip(taken, client.submit([submissions[place] for place in taken]), strict=True):
             if isinstance(result, Unreachable) and not isinstance(result, InDoubt):
                 missed.append(result)
                 left.append(place)
             else:
                 results[place] = result
-        self._settle(way, missed)
+                if isinstance(result, InDoubt):  # remembered of the door, of which nothing is in doubt
+                    doubts.append(Unreachable(str(result), result.next_step))
+        # a door from which nothing but silence came has not worked
+        self._settle(way, missed or (doubts if len(doubts) == len(taken) else []))
         return sorted(left)
 
     def _not_submitted(self, refusals: Sequence[str]) -> WestwardError:
@@ -279,6 +283,8 @@ class Doors:
 def _complaint(site: Site, way: _Way) -> str:
     assert way.error is not None
     verb = "refuses us" if isinstance(way.error, AccessRefused) else "does not answer"
+    if isinstance(way.error, OtherCluster):
+        verb = "is another cluster's"
     return f"site '{site.name}': {way.door} {verb} ({_without_site(site, way.error)})"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import posixpath
+import shlex
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Protocol, Self, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self, cast
 
 from westward.errors import StorageError, Unreachable
 from westward.model.site import ShellDoor, Site
@@ -156,6 +158,36 @@ class _Lost(Unreachable):
     """The connection ended while a file was looked at."""
 
 
+class _Reading(io.RawIOBase):
+    """A file by SFTP, whose errors are told as ours."""
+
+    def __init__(self, file: SFTPFile, errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._errors = errors
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with self._errors():
+            piece = self._file.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._errors():
+            self._file.seek(offset, whence)
+            return self._file.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 class RemoteFiles:
     """Reads by SFTP what lies under the site's root. No link below it is followed, for the reason that `MountedFiles` has."""
 
@@ -167,7 +199,10 @@ class RemoteFiles:
         self._ssh: Ssh | None = None
 
     def open(self, path: str) -> IO[bytes]:
-        """Open a file of the site for reading. Raises as `MountedFiles.open` does."""
+        """Open a file of the site for reading. Raises as `MountedFiles.open` does, then and while it is read."""
+        return io.BufferedReader(_Reading(self._open(path), lambda: self._errors(path)), _PIECE)
+
+    def _open(self, path: str) -> SFTPFile:
         wanted = PurePosixPath(path)
         if not wanted.is_relative_to(self._root) or ".." in wanted.parts or wanted == self._root:
             raise Unreachable(f"site '{self._site}': '{path}' is not under '{self._root}', where its jobs write")
@@ -176,7 +211,7 @@ class RemoteFiles:
         except _Lost:  # nobody noticed that the kept connection had died; reading can be begun again
             return self._open_plain(path, wanted)
 
-    def _open_plain(self, path: str, wanted: PurePosixPath) -> IO[bytes]:
+    def _open_plain(self, path: str, wanted: PurePosixPath) -> SFTPFile:
         with self._errors(path):
             sftp = self._connection().sftp()
             if self._real_root is None:
@@ -185,13 +220,13 @@ class RemoteFiles:
             found = sftp.lstat(plain)
             if sftp.normalize(plain) != plain or not stat.S_ISREG(found.st_mode or 0):
                 raise StorageError(f"site '{self._site}': '{path}' is not a plain file under plain directories")
-            return cast(IO[bytes], sftp.open(plain, "rb"))
+            return sftp.open(plain, "rb")
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file of the site to `target`, whole or not at all. Raises as `MountedFiles.fetch` does."""
-        with self.open(path) as source, self._errors(path):
-            cast("SFTPFile", source).prefetch()  # many reads in flight: not one round trip for each piece
-            _write_whole(source, target)
+        with self._open(path) as source, self._errors(path):
+            source.prefetch()  # many reads in flight: not one round trip for each piece
+            _write_whole(cast(IO[bytes], source), target)
 
     def close(self) -> None:
         if self._ssh is not None:
@@ -217,7 +252,13 @@ class RemoteFiles:
             raise
         except PermissionError as error:
             raise StorageError(f"site '{self._site}': cannot read '{path}': permission denied") from error
-        except (SSHException, EOFError, ConnectionError, TimeoutError) as error:
+        except TimeoutError as error:
+            self._connection().forget_sftp()
+            raise Unreachable(
+                f"site '{self._site}': no answer in time while '{path}' was read: the file system there may hang",
+                f"see whether 'ls -l {shlex.quote(posixpath.dirname(path))}' ends there, and tell the site's administrator; the jobs go on",
+            ) from error
+        except (SSHException, EOFError, ConnectionError) as error:
             raise _Lost(
                 f"site '{self._site}': the connection was lost while '{path}' was read ({error or type(error).__name__})"
             ) from error

@@ -1,8 +1,9 @@
 """A cluster through libslurm in this process, by pyslurm: `SlurmClient` on a login node of that very cluster. Experimental.
 
-pyslurm is licensed under the GPL, version 2, and fits one version of Slurm: so it is no dependency and no extra of Westward, never part of
-its wheel, and imported only here, at the first call. Whoever wants this door builds pyslurm for the Slurm of the login node.
-Checked with pyslurm 25.11.2 built against Slurm 26.05.5, without pyslurm's module `deprecated`.
+pyslurm is licensed under the GPL, version 2, and fits one version of Slurm: so it is an extra of Westward ("native"), never a part of its
+wheel, and imported only here, at the first call. pip builds it from source, which takes the headers and the library of the login
+node's own Slurm: 25.11 as it is; for 26.05 by the recipe in containers/pyslurm, without pyslurm's module `deprecated`.
+Checked with pyslurm 25.11.2 built against Slurm 26.05.5.
 
 libslurm does one thing at a time and holds Python's lock meanwhile: while a slurmctld does not answer (MessageTimeout, 10 s by
 default) the whole process waits. Some calls of pyslurm end the process and are not used: `Job.hold(mode=...)` and `Job.get_resource_layout_per_node`.
@@ -14,9 +15,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from westward.errors import SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
@@ -24,10 +25,11 @@ from westward.model.site import Account, Association, ClusterState
 from westward.model.units import from_epoch
 from westward.slurm import nativedata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
-from westward.slurm.nativelib import NOTHING_TO_DO, Library
+from westward.slurm.faults import NOTHING_TO_DO
+from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
+from westward.slurm.nativelib import Library
 from westward.slurm.text import Row, whole
 
-ACCOUNTING_SINCE = timedelta(days=31)
 # names or ids in one query of slurmdbd
 AT_ONCE = 500
 OFFERED = (
@@ -37,11 +39,13 @@ OFFERED = (
 NOT_OFFERED = ("history",)
 _WAITS = frozenset({JobState.PENDING})
 _RUNS = frozenset({JobState.RUNNING, JobState.SUSPENDED})
-Item = TypeVar("Item")
 
 
 class NativeClient:
     """`SlurmClient` by pyslurm, as the user of this process.
+
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
 
     Raises (from every call):
         NotOffered: pyslurm has no way to do that.
@@ -51,12 +55,12 @@ class NativeClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, cluster: str = "") -> None:
         self._site = site
-        self._library = Library(site)
+        self._library = Library(site, cluster)
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[tuple[Any, ...]]] = {}
-        self._told: dict[int, JobStatus] = {}
+        self._told = Told()
         # submitted here, and no array: their one record has their id
         self._plain: set[int] = set()
 
@@ -194,7 +198,7 @@ class NativeClient:
         since, user = int((datetime.now(UTC) - ACCOUNTING_SINCE).timestamp()), _who()[0]
         records = [
             record
-            for chunk in _chunks(sorted(wanted))
+            for chunk in chunks(sorted(wanted), AT_ONCE)
             for record in self._accounting(names=list(chunk), users=[user], start_time=since)
         ]
         # an id that was used before belongs to several jobs, so jobs are told apart by name and id
@@ -205,7 +209,7 @@ class NativeClient:
         for (name, _), parts in rows.items():
             if name in told:
                 told[name].append(whole(parts))
-        return {name: sorted(jobs, key=_age) for name, jobs in told.items()}
+        return {name: sorted(jobs, key=age) for name, jobs in told.items()}
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
         if not known:
@@ -214,18 +218,25 @@ class NativeClient:
         others = [job_id for job_id, was in known.items() if self._differs(was, job_id, records.get(job_id))]
         # tasks of an array that have ended leave the queue one by one
         ask = [job_id for job_id in others if job_id not in records or records[job_id][0].array_id]
-        accounted = self._accounted(ask)
+        unheard: dict[int, str] = {}
+        try:
+            accounted = self._accounted(ask)
+        except Unreachable as error:
+            accounted, unheard = {}, dict.fromkeys(ask, str(error))
         changed: dict[int, JobStatus] = {}
         gone: set[int] = set()
         for job_id in others:
+            if job_id in unheard:
+                self._seen.pop(job_id, None)  # to be asked again
+                continue
             rows = accounted.get(job_id, []) + [nativedata.queued(record) for record in records.get(job_id, ())]
             if not rows:
                 gone.add(job_id)
                 continue
             status = whole(rows)
-            if self._is_news(known[job_id], status):
+            if self._told.is_news(known[job_id], status):
                 changed[job_id] = status
-        return Poll(changed, frozenset(gone))
+        return Poll(changed, frozenset(gone), unheard)
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         raise NotOffered(
@@ -261,7 +272,7 @@ class NativeClient:
     def _accounted(self, job_ids: Sequence[int]) -> dict[int, list[Row]]:
         """What the accounting says of these jobs, the latest attempt of each."""
         found: dict[int, list[Row]] = {}
-        for chunk in _chunks(job_ids):
+        for chunk in chunks(job_ids, AT_ONCE):
             for row in map(nativedata.accounted, self._accounting(ids=list(chunk))):
                 found.setdefault(row.status.job_id, []).append(row)
         return found
@@ -271,19 +282,11 @@ class NativeClient:
         if records is None:
             return True
         if not records[0].array_id:
-            return not _same(was, *nativedata.brief(records[0]))
+            return not same(was, *nativedata.brief(records[0]))
         marks = [nativedata.mark(record) for record in records]
         new = self._seen.get(job_id) != marks
         self._seen[job_id] = marks
         return new
-
-    def _is_news(self, was: Known, status: JobStatus) -> bool:
-        before = self._told.get(status.job_id)
-        if status.tasks:
-            self._told[status.job_id] = status
-            if before is None or before.tasks != status.tasks:
-                return True
-        return not _same(was, status.state, status.reason)
 
     # --- changing -----------------------------------------------------------------------------------------------------
 
@@ -363,16 +366,3 @@ def _not_tried(error: Unreachable) -> Unreachable:
     """For what was not even sent, since what came before it got no answer."""
     kind = Unreachable if isinstance(error, InDoubt) else type(error)
     return kind(str(error), error.next_step)
-
-
-def _same(was: Known, state: JobState, reason: str) -> bool:
-    """Of what has ended, queue and accounting word the reason differently."""
-    return was.state is state and (state.final or was.reason == reason)
-
-
-def _chunks(things: Sequence[Item]) -> list[Sequence[Item]]:
-    return [things[start : start + AT_ONCE] for start in range(0, len(things), AT_ONCE)]
-
-
-def _age(status: JobStatus) -> tuple[float, int]:
-    return status.submitted_at.timestamp() if status.submitted_at else 0.0, status.job_id

@@ -11,12 +11,12 @@ from typing import Any
 from westward.model.job import JobChange, JobState, JobStatus, Submission
 from westward.model.site import Node, Partition
 from westward.model.units import from_epoch, whole_minutes_s
-from westward.slurm.text import Row, host_names, indices
+from westward.slurm.clustertext import host_names
+from westward.slurm.options import SIGNAL, SIGNAL_SECONDS
+from westward.slurm.text import Row, indices
 
 MIB = 1024**2
 _MASK = re.compile(r"0x[0-9A-Fa-f]+")
-_SIGNAL = re.compile(r"(?:(?P<batch>B):)?(?P<signal>[A-Za-z0-9]+)(?:@(?P<seconds>\d{1,5}))?")
-_SIGNAL_SECONDS = 60  # sbatch(1): the default of --signal
 # pyslurm knows no INVALID_DEPEND, which ALL has as well, and cannot say NONE
 _MAIL = frozenset({
     "ARRAY_TASKS", "BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50",
@@ -49,14 +49,14 @@ def _nice(value: str | None) -> Mapping[str, Any] | None:
 
 
 def _signal(value: str | None) -> Mapping[str, Any] | None:
-    told = _SIGNAL.fullmatch(value or "")
+    told = SIGNAL.fullmatch(value or "")
     if told is None:
         return None
     name = told["signal"].upper().removeprefix("SIG")
     number = int(name) if name.isdigit() else getattr(signal, f"SIG{name}", None)
     if not number:
         return None
-    seconds = int(told["seconds"] or _SIGNAL_SECONDS)
+    seconds = int(told["seconds"] or SIGNAL_SECONDS)
     return {"signal": {"signal": int(number), "time": seconds, "batch_only": bool(told["batch"])}} if seconds else None
 
 

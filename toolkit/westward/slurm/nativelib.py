@@ -17,34 +17,11 @@ from typing import Any, TypeVar
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.process import Completed, RanTooLong, run
-from westward.slurm.client import InDoubt
+from westward.slurm.client import InDoubt, same_cluster
+from westward.slurm.faults import SLURM_ERROR, Fault, next_step, numbered
 
 TRIAL_TIMEOUT_S = 45
 Result = TypeVar("Result")
-
-# slurm_errno.h. libslurm uses the numbers below 1000 as the operating system does
-PROTOCOL_VERSION_ERROR = 1005
-PROTOCOL_AUTHENTICATION_ERROR = 1007
-CONNECTION_ERROR = 1001
-CONNECT_TIMEOUT = 1021
-CONTROLLER_CONNECTION_ERROR = 1800
-CONTROLLER_BACKOFF = 1804
-INVALID_JOB_ID = 2017
-ALREADY_DONE = 2021
-IN_STANDBY_MODE = 2027
-JOB_FINISHED = 2084
-_REFUSALS = range(2000, 5000)
-_LATER_REFUSALS = range(7100, 14000)
-_AUTHENTICATION = range(6000, 7000)
-_DATABASE = range(7000, 7100)
-# ECONNREFUSED, EHOSTUNREACH and the like by number, as they come from connect(2)
-_NOT_CONNECTED = frozenset({99, 101, 111, 113})
-# the request surely was not carried out
-_NOT_DONE = _NOT_CONNECTED | {
-    CONNECTION_ERROR, CONNECT_TIMEOUT, CONTROLLER_CONNECTION_ERROR, CONTROLLER_BACKOFF, IN_STANDBY_MODE,
-    PROTOCOL_VERSION_ERROR,
-}  # fmt: skip
-NOTHING_TO_DO = frozenset({INVALID_JOB_ID, ALREADY_DONE, JOB_FINISHED})
 
 SHELL_INSTEAD = "a shell door does the same without pyslurm: add '- door: shell' under 'access: doors:'"
 _LOGGED = re.compile(r"\S+: (?:(?:error|fatal|warning|info|verbose|debug\d*): )+(?P<said>.*)")
@@ -74,10 +51,12 @@ else:
 
 
 class Library:
-    """pyslurm for one site, loaded at the first call."""
+    """pyslurm for one site, loaded at the first call. `cluster` is the ClusterName to find there; empty for whichever it is."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, cluster: str = "") -> None:
         self.site = site
+        # the ClusterName that has still to be compared; empty once it has been, and where it is not known
+        self._unproved = cluster
         self._module: Any = None
 
     @property
@@ -108,12 +87,19 @@ class Library:
 
     def _call(self, call: Callable[[Any], Result], *, changes: bool) -> Result:
         pyslurm = self.pyslurm
+        if self._unproved:
+            told = self._guarded(pyslurm, lambda pyslurm: pyslurm.slurmctld.Config.load().cluster_name, changes=False)
+            same_cluster(self.site, "its native door", told, self._unproved)
+            self._unproved = ""
+        return self._guarded(pyslurm, call, changes=changes)
+
+    def _guarded(self, pyslurm: Any, call: Callable[[Any], Result], *, changes: bool) -> Result:
         said: list[str] = []
         try:
             with _captured(said):
                 return call(pyslurm)
         except pyslurm.PyslurmError as error:
-            raise self._named(getattr(error, "errno", -1), str(error), said, changes) from error
+            raise self._named(getattr(error, "errno", SLURM_ERROR), str(error), said, changes) from error
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
             if changes:  # pyslurm looks at everything before it sends anything
                 raise SiteRefused(f"site '{self.site}': pyslurm does not pass this on: {error}") from error
@@ -126,18 +112,19 @@ class Library:
         """A refusal or failure as one of our errors. What libslurm wrote beside it says more than its number."""
         site = f"site '{self.site}'"
         told = message if not said or message in said[-1] else f"{message}: {said[-1]}"
-        if number == PROTOCOL_AUTHENTICATION_ERROR or number in _AUTHENTICATION:
+        fault = Fault.DATABASE if "slurmdbd" in message else numbered(number)
+        if fault is Fault.ACCESS:
             return AccessRefused(
                 f"{site} refuses who we are: {told}", "a token in SLURM_JWT that has expired does this: unset it"
             )
-        if number == PROTOCOL_VERSION_ERROR:
+        if fault is Fault.VERSION:
             return self._unfit(f"its slurmctld speaks another protocol: {told}")
-        if number in _DATABASE or "slurmdbd" in message:
-            return Unreachable(f"{site}: slurmdbd does not answer: {told}")
-        if number != IN_STANDBY_MODE and (number in _REFUSALS or number in _LATER_REFUSALS):
+        if fault is Fault.DATABASE:
+            return Unreachable(f"{site}: slurmdbd does not answer: {told}", next_step(fault, self.site))
+        if fault is Fault.REFUSED or (fault is Fault.UNSPECIFIED and changes):
             return SiteRefused(f"{site} refuses: {told}")
-        kind = InDoubt if changes and number not in _NOT_DONE else Unreachable
-        return kind(f"{site}: its slurmctld does not answer: {message}")
+        kind = InDoubt if changes and fault is Fault.SILENT else Unreachable
+        return kind(f"{site}: its slurmctld does not answer: {message}", next_step(fault, self.site))
 
     def _check(self) -> None:
         """Let a child process load and use pyslurm; what went wrong with it is raised here."""
@@ -196,8 +183,7 @@ class Library:
         here = f"this host's Slurm {version}" if version else "the Slurm of this host, a login node of that cluster"
         return Unreachable(
             f"site '{self.site}': its native door needs the package pyslurm built for exactly {here}, and there is none for {sys.executable}",
-            f"build {_wanted(version)} here against that Slurm (what PyPI offers as the newest may be for another one); "
-            f"or {SHELL_INSTEAD}",
+            f"{_wanted(version)}; or {SHELL_INSTEAD}",
         )
 
     def _unfit(self, why: str) -> Unreachable:
@@ -205,7 +191,7 @@ class Library:
         here = f"Slurm {version} here" if version else "the Slurm here"
         return Unfit(
             f"site '{self.site}': pyslurm {_pyslurm_version()} does not work with {here}: {why}".replace("  ", " "),
-            f"build {_wanted(version)} against that Slurm; or {SHELL_INSTEAD}",
+            f"{_wanted(version)}; or {SHELL_INSTEAD}",
         )
 
 
@@ -225,12 +211,23 @@ def slurm_version() -> str:
     return match[0] if match else ""
 
 
+# the pyslurm that is known to work with a release of Slurm, and how to come by it
+_KNOWN = {
+    "25.11": "build pyslurm 25.11.2 against it (pip install 'westward[native]', with its headers and libraries at hand)",
+    "26.05": "build pyslurm 25.11.2 against it by the recipe in Westward's containers/pyslurm/Dockerfile",
+}
+
+
 def _wanted(version: str) -> str:
-    """pyslurm counts as Slurm does, without the leading zero of a month."""
+    """What to do for a Slurm of that version. pyslurm counts as Slurm does, without the leading zero of a month."""
     major, _, minor = version.partition(".")
     month = minor.partition(".")[0]
+    if f"{major}.{month}" in _KNOWN:
+        return _KNOWN[f"{major}.{month}"]
+    release = f"{int(major)}.{int(month)}" if major.isdigit() and month.isdigit() else "of its release"
     return (
-        f"pyslurm {int(major)}.{int(month)}" if major.isdigit() and month.isdigit() else "the pyslurm of that version"
+        f"look for a pyslurm {release} on PyPI or in pyslurm's own repository and build it against that Slurm (none is known to work "
+        f"with this door but for Slurm {' and '.join(_KNOWN)})"
     )
 
 

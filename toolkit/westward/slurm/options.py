@@ -15,8 +15,9 @@ from westward.errors import QuantityError
 from westward.model.units import parse_memory, parse_walltime
 
 Fields = dict[str, Any]
-_SIGNAL = re.compile(r"(?:(?P<batch>B):)?(?P<signal>[A-Za-z0-9]+)(?:@(?P<seconds>\d{1,5}))?")
-_SIGNAL_SECONDS = 60  # sbatch(1): the default of --signal
+# [B:]SIGNAL[@SECONDS]
+SIGNAL = re.compile(r"(?:(?P<batch>B):)?(?P<signal>[A-Za-z0-9]+)(?:@(?P<seconds>\d{1,5}))?")
+SIGNAL_SECONDS = 60  # sbatch(1): the default of --signal
 _GPUS = re.compile(r"(?:(?P<type>[A-Za-z_][\w.-]*):)?(?P<count>\d+)")
 _MAIL = {
     "BEGIN": ["BEGIN"], "END": ["END"], "FAIL": ["FAIL"], "REQUEUE": ["REQUEUE"], "STAGE_OUT": ["STAGE_OUT"], "NONE": [],
@@ -125,10 +126,10 @@ def _mail(value: str | None) -> Fields:
 
 
 def _signal(value: str | None) -> Fields:
-    match = _SIGNAL.fullmatch(value or "")
+    match = SIGNAL.fullmatch(value or "")
     if match is None:
         raise _Meaningless("write [B:]SIGNAL[@SECONDS]")
-    seconds = number(int(match["seconds"] or _SIGNAL_SECONDS))
+    seconds = number(int(match["seconds"] or SIGNAL_SECONDS))
     fields: Fields = {"kill_warning_signal": match["signal"], "kill_warning_delay": seconds}
     return fields | ({"kill_warning_flags": ["BATCH_JOB"]} if match["batch"] else {})
 

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
+from urllib.parse import quote
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
 from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
+from westward.slurm.faults import NOTHING_TO_DO
+from westward.slurm.looking import ACCOUNTING_SINCE, age
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
-from westward.slurm.restcall import ESLURM_INVALID_JOB_ID, NONE_HARMLESS, Caller, Content, Query
+from westward.slurm.restcall import NONE_HARMLESS, Caller, Content, Query
 from westward.slurm.restwire import NotConnected
 
 # slurmrestd says nothing before it has gathered the whole answer: half a millisecond for each job of a large queue
@@ -28,14 +31,8 @@ SCAN_TIMEOUT_S = 60
 REASONS_AT_MOST = 20
 # the whole queue is asked for where more than this part of it has changed: one job by itself costs about four times its share of that
 SCAN_FROM = 0.25
-# ids or names in one query; gateways take request lines of 8 KiB
-IDS_AT_ONCE = 500
-NAMES_AT_ONCE = 250
-ACCOUNTING_SINCE = timedelta(days=31)
-# Slurm's own error numbers (slurm_errno.h), which slurmrestd passes on
-ESLURM_ALREADY_DONE = 2021
-ESLURM_JOB_FINISHED = 2084
-_NOTHING_TO_DO = frozenset({ESLURM_INVALID_JOB_ID, ESLURM_ALREADY_DONE, ESLURM_JOB_FINISHED})
+# bytes of ids or names in one query: gateways take request lines of 8 KiB, path and other conditions included
+QUERY_BYTES = 6000
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,6 +42,9 @@ P = ParamSpec("P")
 class RestClient:
     """`SlurmClient` over slurmrestd.
 
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
+
     Raises (from every call):
         Unreachable: nobody listens there, or slurmrestd cannot reach its slurmctld or slurmdbd.
         InDoubt: the request may have been carried out.
@@ -52,10 +52,10 @@ class RestClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str, door: RestDoor) -> None:
+    def __init__(self, site: str, door: RestDoor, cluster: str = "") -> None:
         self._site = site
         self._user = door.user
-        self._rest = Caller(site, door)
+        self._rest = Caller(site, door, cluster)
         # of arrays that were seen: the ids of their tasks' own records, and the state of each task at the last poll
         self._records_of: dict[int, set[int]] = {}
         self._arrays: dict[int, Tasks] = {}
@@ -103,14 +103,14 @@ class RestClient:
         return self._rest.many(self._submit, submissions)
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each(lambda job_id: self._change(job_id, "POST", {"hold": False}, _NOTHING_TO_DO), job_ids)
+        return self._each(lambda job_id: self._change(job_id, "POST", {"hold": False}, NOTHING_TO_DO), job_ids)
 
     def hold(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         return self._each(lambda job_id: self._change(job_id, "POST", {"hold": True}), job_ids)
 
     def cancel(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         # one request each: the one that ends many names them in the body of a DELETE, which a gateway may leave out
-        return self._each(lambda job_id: self._change(job_id, "DELETE", None, _NOTHING_TO_DO), job_ids)
+        return self._each(lambda job_id: self._change(job_id, "DELETE", None, NOTHING_TO_DO), job_ids)
 
     def signal(self, job_id: int, signal: str) -> None:
         query = {"signal": signal.upper().removeprefix("SIG"), "flags": "FULL_STEPS_ONLY"}
@@ -122,17 +122,21 @@ class RestClient:
                 f"site '{self._site}': slurmrestd {self._rest.version} cannot requeue a job",
                 "add a shell door to the site",
             )
-        self._rest.call("POST", "slurm", "jobs/requeue", body={"jobs": [str(job_id)]})
+        # a second requeue would end what the first one has started again
+        answer = self._rest.call("POST", "slurm", "jobs/requeue", body={"jobs": [str(job_id)]}, repeatable=False)
+        self._check(job_id, answer)
 
     def update(self, job_id: int, change: JobChange) -> None:
         fields = restdata.change_fields(change)
         if fields:
-            self._change(job_id, "POST", fields)
+            self._change(job_id, "POST", fields, repeatable=False)
 
     def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
-        """A held job is not in the accounting before it becomes eligible, so the queue is looked through as well, once for all names.
+        """As `SlurmClient.find`; the queue is always scanned in full, once for all names, beside slurmdb.
 
-        slurmctld's REST query cannot filter by name: this costs about half a millisecond for each job in the queue.
+        slurmdb alone would not do, though it can be asked for a name: a job that is held is not in it before it becomes eligible, and
+        what is looked for here is mostly held. And slurmctld's REST query cannot filter by name (24.11 leaves `job_name` unread and
+        answers with all jobs): so this costs about half a millisecond for each job in the queue.
         """
         wanted = set(names)
         if not wanted:
@@ -152,7 +156,7 @@ class RestClient:
                 tasks = merged(self._listed_tasks(array, listed), {}, parts)
                 found.append(self._told(whole_array, parts, tasks))
         answer: dict[str, list[JobStatus]] = {name: [] for name in wanted}
-        for status in sorted(found, key=_age):
+        for status in sorted(found, key=age):
             answer[status.name].append(status)
         return answer
 
@@ -199,7 +203,7 @@ class RestClient:
             else self._accounting("jobs/", query | {"users": self._user})["jobs"]
         )
         attempts = self._told(lambda: [restdata.attempt(record) for record in records])
-        return sorted(attempts, key=lambda attempt: (*_age(attempt.status), attempt.task or 0))
+        return sorted(attempts, key=lambda attempt: (*age(attempt.status), attempt.task or 0))
 
     def _submit(self, submission: Submission) -> int:
         try:
@@ -224,7 +228,7 @@ class RestClient:
     def _take_back(self, job_id: int) -> None:
         """Cancel a job that was not taken as it was meant."""
         try:
-            self._change(job_id, "DELETE", None, _NOTHING_TO_DO)
+            self._change(job_id, "DELETE", None, NOTHING_TO_DO)
         except WestwardError as error:
             raise InDoubt(
                 f"site '{self._site}' took a part of the job only, as job {job_id}, which could not be cancelled: {error}"
@@ -244,10 +248,16 @@ class RestClient:
         answer = self._rest.call(
             method, "slurm", f"job/{job_id}", body=body, query=query, harmless=harmless, repeatable=repeatable
         )
-        refused = restdata.refusals(answer, harmless)
+        self._check(job_id, answer, harmless)
+
+    def _check(self, job_id: int, answer: Content, harmless: frozenset[int] = NONE_HARMLESS) -> None:
+        """Raise what the answer to a change says of tasks or fields that were left as they are."""
+        failed = restdata.unchanged(answer, harmless)
+        if failed:
+            raise self._rest.problem(failed[:1], changes=True, about=f"job {job_id}")
         missing = restdata.dropped(answer["warnings"])
-        if refused or missing:
-            raise SiteRefused(f"site '{self._site}' refuses to change job {job_id}: {refused or missing}")
+        if missing:
+            raise SiteRefused(f"site '{self._site}' refuses to change job {job_id}: {missing}")
 
     def _listing(self) -> Listing:
         """The state of everything that is queued: 32 ms for 3,000 jobs, where the full query takes 2 to 3 s."""
@@ -335,7 +345,7 @@ class RestClient:
         """
         records: list[Content] = []
         try:
-            for ids in _parts([*left, *partial], IDS_AT_ONCE):
+            for ids in _parts([*left, *partial], "&step="):
                 # a list with commas is refused here; the name given again is not
                 query = [("skip_steps", "true"), *(("step", str(job_id)) for job_id in ids)]
                 records += self._accounting("jobs/", query)["jobs"]
@@ -353,7 +363,7 @@ class RestClient:
     def _by_name(self, names: Collection[str], query: Mapping[str, str]) -> list[Content]:
         return [
             record
-            for part in _parts(sorted(names), NAMES_AT_ONCE)
+            for part in _parts(sorted(names), ",")
             for record in self._accounting("jobs/", {**query, "job_name": ",".join(part)})["jobs"]
         ]
 
@@ -402,9 +412,15 @@ def _moment(moment: datetime) -> str:
     return f"uts{int(moment.timestamp())}"
 
 
-def _age(status: JobStatus) -> tuple[datetime, int]:
-    return status.submitted_at or datetime.max.replace(tzinfo=UTC), status.job_id
-
-
-def _parts(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _parts(items: Iterable[Item], between: str) -> list[list[Item]]:
+    """The items in their order, as many together as QUERY_BYTES of a request line hold with `between` before each of them."""
+    parts: list[list[Item]] = []
+    left = 0
+    for item in items:
+        size = len(quote(str(item), safe="")) + len(quote(between, safe="&="))
+        if size > left:
+            parts.append([])
+            left = QUERY_BYTES
+        parts[-1].append(item)
+        left -= size
+    return parts

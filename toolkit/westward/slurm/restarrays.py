@@ -37,12 +37,12 @@ class Part(NamedTuple):
 
 def listing(jobs: Iterable[Record]) -> Listing:
     """An answer of /jobs/state/, whose ids are texts: "12", or "12_3" for a task. Parts of a heterogeneous job ("12+1") are left out."""
-    seen: dict[str, JobState] = {}
+    seen: dict[tuple[str, ...], JobState] = {}
     plain: dict[int, JobState] = {}
     tasks: dict[int, dict[int, JobState]] = {}
     for job in jobs:
-        word = job["state"][0] if job["state"] else ""
-        state = seen.get(word) or seen.setdefault(word, JobState.parse(word))
+        words = tuple(job["state"])
+        state = seen.get(words) or seen.setdefault(words, JobState.of(words))
         head, _, index = str(job["job_id"]).partition("_")
         if not head.isdigit():
             continue

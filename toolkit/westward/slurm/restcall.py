@@ -15,7 +15,8 @@ from urllib.parse import quote, urlencode
 from westward.errors import AccessRefused, InputError, SiteRefused, Unreachable, WestwardError
 from westward.model.site import RestDoor
 from westward.slurm import restdata
-from westward.slurm.client import InDoubt
+from westward.slurm.client import InDoubt, same_cluster
+from westward.slurm.faults import INVALID_JOB_ID, Fault, next_step
 from westward.slurm.resttoken import Token, token_problem
 from westward.slurm.restwire import AnswerLost, NotConnected, Wire
 
@@ -28,11 +29,9 @@ SUBMIT_TIMEOUT_S = 60
 IN_FLIGHT = 8
 # so many requests in a row without an answer, and the rest of the batch is not sent
 DOUBTS_AT_MOST = IN_FLIGHT
-# slurm_errno.h
-ESLURM_INVALID_JOB_ID = 2017
 NONE_HARMLESS: frozenset[int] = frozenset()
-# what gateways answer in slurmrestd's place
-_NO_ANSWER = frozenset({408, 502, 503, 504})
+# what a gateway answers that has given up waiting; everything from 500 on is the server's own trouble
+_GATEWAY_TIMEOUT = 408
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,7 +40,7 @@ Query = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 class Caller:
-    """One slurmrestd, asked as one user. Any thread may call.
+    """One slurmrestd, asked as one user. Any thread may call. `cluster` is the ClusterName to find there; empty for whichever it is.
 
     Raises (at once):
         AccessRefused: there is no token to be had.
@@ -49,8 +48,9 @@ class Caller:
         InputError: the door's address is none.
     """
 
-    def __init__(self, site: str, door: RestDoor) -> None:
+    def __init__(self, site: str, door: RestDoor, cluster: str = "") -> None:
         self._site = site
+        self._cluster = cluster
         self._door = door
         self._token = Token(site, door)
         self._token.current()
@@ -90,12 +90,10 @@ class Caller:
         if status < 400 and not content["errors"]:
             return content
         errors = [error for error in content["errors"] if error.get("error_number") not in harmless]
-        if absent is not None and any(
-            error.get("error_number") == ESLURM_INVALID_JOB_ID for error in content["errors"]
-        ):
+        if absent is not None and any(error.get("error_number") == INVALID_JOB_ID for error in content["errors"]):
             return absent
         if errors or not content["errors"]:
-            self._raise(status, errors)
+            raise self.problem(errors or [{"error": f"status {status}"}], changes=method != "GET")
         return content
 
     def speaks(self, version: str) -> bool:
@@ -148,14 +146,19 @@ class Caller:
             raise
 
     def _negotiate(self) -> str:
-        """The newest data_parser of DATA_PARSERS that slurmrestd has; asked once a connection."""
+        """The newest data_parser of DATA_PARSERS that slurmrestd has; asked once a client, and its answer also names the cluster."""
         with self._negotiating:
             for version in () if self.version else DATA_PARSERS:
-                status, raw = self._send("GET", f"/slurm/{version}/ping/", None, ANSWER_TIMEOUT_S, True)
-                if status != 404:
-                    self._content(status, raw)
-                    self.version = version
-                    break
+                try:
+                    status, raw = self._send("GET", f"/slurm/{version}/ping/", None, ANSWER_TIMEOUT_S, True)
+                    if status != 404:
+                        slurm = self._content(status, raw)["meta"].get("slurm") or {}
+                        if "cluster" in slurm:
+                            same_cluster(self._site, self._door, slurm["cluster"], self._cluster)
+                        self.version = version
+                        break
+                except InDoubt as error:  # about a ping: of the request itself nothing has left
+                    raise Unreachable(str(error), error.next_step) from error
             if self.version is None:
                 raise Unreachable(
                     f"site '{self._site}': {self._door.url} speaks none of slurmrestd's data_parser versions {', '.join(DATA_PARSERS)}",
@@ -222,12 +225,19 @@ class Caller:
             raise InDoubt(f"site '{self._site}': {self._door.url} answered {status}, but not as slurmrestd does")
         if not isinstance(content.get("warnings"), list):
             content["warnings"] = []
-        if status in _NO_ANSWER and not content["errors"]:
+        if (status == _GATEWAY_TIMEOUT or status >= 500) and not content["errors"]:
             raise InDoubt(f"site '{self._site}': {self._door.url} answered {status} without a reason")
         return content
 
-    def _raise(self, status: int, errors: Sequence[Mapping[str, Any]]) -> None:
-        said = "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors)) or f"status {status}"
-        if any(restdata.is_outage(error) for error in errors):
-            raise Unreachable(f"site '{self._site}': slurmrestd answers, but not the daemon behind it: {said}")
-        raise SiteRefused(f"site '{self._site}' refuses: {said}")
+    def problem(self, errors: Sequence[Mapping[str, Any]], *, changes: bool, about: str = "") -> WestwardError:
+        """What slurmrestd told of a request. Of a change (to `about`) whose answer never came it is not known whether it was made."""
+        site = f"site '{self._site}'"
+        said = "; ".join(dict.fromkeys(restdata.error_text(error) for error in errors))
+        faults = {restdata.fault(error, changes=changes) for error in errors}
+        if Fault.ACCESS in faults:
+            return AccessRefused(f"{site} refuses who we are: {said}", self._token.next_step())
+        if faults == {Fault.REFUSED}:
+            return SiteRefused(f"{site} refuses{about and f' to change {about}'}: {said}")
+        kind = InDoubt if changes and faults & {Fault.SILENT, Fault.DATABASE} else Unreachable
+        worst = Fault.DATABASE if Fault.DATABASE in faults else Fault.SILENT
+        return kind(f"{site}: slurmrestd answers, but not the daemon behind it: {said}", next_step(worst, self._site))

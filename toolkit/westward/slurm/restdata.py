@@ -17,6 +17,7 @@ from westward.model.job import (
 from westward.model.site import Account, Association, ClusterState, Node, Partition
 from westward.model.tres import parse_gpus
 from westward.model.units import from_epoch, whole_minutes_s
+from westward.slurm.faults import Fault, numbered, worded
 from westward.slurm.options import number, option_fields
 
 Record = Mapping[str, Any]
@@ -25,18 +26,6 @@ _NEVER = (
     0xFFFFFFFE,
     0xFFFFFFFF,
 )  # slurm.h's NO_VAL and INFINITE, which slurmdbd gives as the start of a job that never started
-_OUTAGES = (
-    "Unable to contact slurm controller",
-    "Connection refused",
-    "Zero Bytes were transmitted",
-    "Socket timed out",
-    "slurmdbd",
-    "Slurm backup controller",
-    # slurmctld gone: what is said of /jobs/state/ and a job, of an update, and of a cancel (a real refusal has another text)
-    "Unspecified error",
-    "Unexpected message received",
-    "Operation not permitted",
-)
 
 
 def job_fields(submission: Submission) -> dict[str, Any]:
@@ -155,7 +144,7 @@ def array_id(job: Record) -> int | None:
 def queued_status(job: Record) -> JobStatus:
     """A record as slurmctld gives it: a job, or one or more tasks of an array."""
     return_code, signal = _exit(job["exit_code"])
-    state = JobState.parse(job["job_state"][0])
+    state = JobState.of(job["job_state"])
     reason = job["state_reason"]
     # a job that was cancelled while it waited keeps what it waited for, and gets the time of its end as its start
     stale = state is JobState.CANCELLED and reason != "DependencyNeverSatisfied"
@@ -183,7 +172,7 @@ def queued_status(job: Record) -> JobStatus:
 def accounted_status(record: Record) -> JobStatus:
     """A record as slurmdbd gives it. Without an end time the accounting has not heard of the end yet."""
     return_code, signal = _exit(record["exit_code"])
-    state = JobState.parse(record["state"]["current"][0])
+    state = JobState.of(record["state"]["current"])
     time = record["time"]
     reason = (
         record["state"]["reason"] if state is JobState.PENDING else "None"
@@ -295,18 +284,25 @@ def error_text(error: Record) -> str:
     return said or "no reason given"
 
 
-def is_outage(error: Record) -> bool:
-    """Whether slurmrestd says that it cannot reach slurmctld or slurmdbd."""
-    return any(word in error_text(error) for word in _OUTAGES)
+def fault(error: Record, *, changes: bool = False) -> Fault:
+    """What one error of an answer says of the request; `changes`: that was one to change something. One without a number says it in words."""
+    number = error.get("error_number")
+    found = numbered(number) if isinstance(number, int) and number else worded(error_text(error))
+    if found is Fault.UNSPECIFIED:
+        return Fault.REFUSED if changes else Fault.SILENT
+    return found
 
 
-def refusals(answer: Record, harmless: frozenset[int]) -> str:
-    """What the answer to a change says of single jobs or tasks that were not changed; empty where all were."""
-    errors = [
-        *((status["error"]["code"], status["error"]["message"]) for status in answer.get("status") or ()),
-        *((result["error_code"], result["error"]) for result in answer.get("results") or ()),
-    ]
-    return next((str(message) for code, message in errors if code not in (0, *harmless)), "")
+def unchanged(answer: Record, harmless: frozenset[int]) -> list[Record]:
+    """The errors in the answer to a change that are about single jobs or tasks, in the form of those about the whole."""
+    told = [_code(entry) for entry in (*(answer.get("status") or ()), *(answer.get("results") or ()))]
+    return [{"error_number": code, "error": message} for code, message in told if code not in (0, *harmless)]
+
+
+def _code(entry: Record) -> tuple[int, str]:
+    """Number and words of one entry: some calls wrap them in a record of their own."""
+    error = entry["error"]
+    return (error["code"], str(error["message"])) if isinstance(error, Mapping) else (entry["error_code"], str(error))
 
 
 def dropped(warnings: Iterable[Record]) -> str:

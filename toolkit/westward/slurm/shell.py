@@ -6,48 +6,33 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
-from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
+from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.site import Account, ClusterState, ShellDoor
 from westward.process import Completed
-from westward.slurm import text
-from westward.slurm.client import InDoubt, Known, Poll
+from westward.slurm import clustertext, complaints, text
+from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
+from westward.slurm.faults import Fault, next_step, worded
+from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
 SUBMIT_TIMEOUT_S = 120
 # ids or names in one command: far below what an operating system lets a command line hold
 CHUNK = 500
-T = TypeVar("T")
 _NOT_FOUND = 127
-_SINCE = "now-31days"
-_ACCESS = ("authentication error", "Invalid authentication credential", "Munge", "munge", "invalid user")
-_AWAY = (
-    "Connection refused",
-    "connect failure",
-    "standby mode",
-    "slurmdbd",
-    "Unable to contact slurm controller",
-    "Slurm accounting storage is disabled",
-    "Zero Bytes were transmitted",
-    "Socket timed out",
-    "Unable to establish configuration source",
-    "Transport endpoint is not connected",
-    "Insane message length",
-    "Message receive failure",
-    "Unexpected message recieved",
-    "Unexpected message received",
-    "Resource temporarily unavailable",
-)
-# the request surely did not leave
-_NOT_SENT = ("Connection refused", "connect failure", "standby mode", "Unable to establish configuration source")
+_SINCE = f"now-{ACCOUNTING_SINCE.days}days"
+_SETTINGS = ["scontrol", "show", "config"]
 
 
 class ShellClient:
     """`SlurmClient` by commands.
+
+    Args:
+        cluster: the ClusterName that has to be found there; empty for whichever it is.
 
     Raises (from every call):
         Unreachable: nobody answers there, the commands are missing, or they cannot reach their slurmctld or slurmdbd.
@@ -56,14 +41,16 @@ class ShellClient:
         SiteRefused: the cluster refuses what was asked.
     """
 
-    def __init__(self, site: str, door: ShellDoor, commands: Commands | None = None) -> None:
+    def __init__(self, site: str, door: ShellDoor, cluster: str = "", commands: Commands | None = None) -> None:
         self._site = site
         self._door = door
+        # the ClusterName that has still to be compared; empty once it has been, and where it is not known
+        self._unproved = cluster
         self._commands = commands or _commands(door)
         self._user: str | None = None
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[list[str]]] = {}
-        self._told: dict[int, JobStatus] = {}
+        self._told = Told()
 
     def close(self) -> None:
         self._commands.close()
@@ -83,14 +70,14 @@ class ShellClient:
             ["scontrol", "-d", "-o", "show", "node"],
             ["scontrol", "-o", "show", "partition"],
             ["squeue", "-h", "-t", "RUNNING", "-o", f"%N{text.SEPARATOR}%e"],
-            ["scontrol", "show", "config"],
+            _SETTINGS,
         )
         try:
             return ClusterState(
-                version=text.config(settings.stdout)["SLURM_VERSION"],
-                partitions=text.partitions(partitions.stdout),
-                nodes=text.nodes(nodes.stdout),
-                running_ends=text.running_ends(ends.stdout),
+                version=clustertext.config(settings.stdout)["SLURM_VERSION"],
+                partitions=clustertext.partitions(partitions.stdout),
+                nodes=clustertext.nodes(nodes.stdout),
+                running_ends=clustertext.running_ends(ends.stdout),
                 taken_at=datetime.now(UTC),
             )
         except (KeyError, ValueError) as error:
@@ -101,9 +88,9 @@ class ShellClient:
     def account(self) -> Account:
         user = self._who()
         settings, clock, home, mpi = self._ask(
-            ["scontrol", "show", "config"], ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
+            _SETTINGS, ["date", "-u", "+%s"], ["printenv", "HOME"], ["srun", "--mpi=list"]
         )
-        told = text.config(settings.stdout)
+        told = clustertext.config(settings.stdout)
         default, associations = "", ""
         if told.get("AccountingStorageType", "").endswith("slurmdbd"):
             users, assoc = self._ask(
@@ -117,15 +104,15 @@ class ShellClient:
             user=user,
             home=home.stdout.strip() or None,
             default_account=default.splitlines()[0] if default else None,
-            associations=text.associations(associations),
+            associations=clustertext.associations(associations),
             clock=text.moment(clock.stdout.strip()),
             max_array_size=int(size) if size.isdecimal() else None,
-            mpi=text.mpi_types(mpi.stdout + mpi.stderr),
+            mpi=clustertext.mpi_types(mpi.stdout + mpi.stderr),
         )
 
     def accounting_backlog(self) -> int:
         diagnosis, _ = self._ask(["sdiag"], ["sacctmgr", "-n", "-P", "show", "cluster", "format=cluster"])
-        count = text.backlog(diagnosis.stdout)
+        count = clustertext.backlog(diagnosis.stdout)
         if count is None:
             raise Unreachable(f"site '{self._site}': its slurmctld tells nothing of a slurmdbd")
         return count
@@ -138,6 +125,7 @@ class ShellClient:
     def submit(self, submissions: Sequence[Submission]) -> list[int | WestwardError]:
         requests = [self._submit_request(submission) for submission in submissions]
         try:
+            self._prove()
             answers = self._commands.each(requests, at_once=AT_ONCE, timeout_s=SUBMIT_TIMEOUT_S, repeat=False)
         except WestwardError as error:
             return [error] * len(submissions)
@@ -155,24 +143,21 @@ class ShellClient:
         if answer.status == 0:
             job_id = text.job_id(answer.stdout)
             return job_id or InDoubt(f"site '{self._site}': sbatch ended well, but named no job id")
-        error = self._problem(answer)
+        error = self._problem(answer, changes=True)
         if isinstance(error, SiteRefused) and not any(
             line.startswith(("sbatch: ", "slurm")) for line in answer.stderr.splitlines()
         ):
             return InDoubt(f"site '{self._site}': sbatch ended with status {answer.status} and gave no reason")
-        if isinstance(error, Unreachable) and not isinstance(error, InDoubt | AccessRefused):
-            missing = answer.status == _NOT_FOUND
-            return error if missing or any(word in answer.stderr for word in _NOT_SENT) else InDoubt(str(error))
         return error
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each_chunk(job_ids, lambda ids: ["scontrol", "release", ",".join(ids)], text.over)
+        return self._each_chunk(job_ids, lambda ids: ["scontrol", "release", ",".join(ids)], complaints.over)
 
     def hold(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
         return self._each_chunk(job_ids, lambda ids: ["scontrol", "hold", ",".join(ids)])
 
     def cancel(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return self._each_chunk(job_ids, lambda ids: ["scancel", *ids], text.over)
+        return self._each_chunk(job_ids, lambda ids: ["scancel", *ids], complaints.over)
 
     def signal(self, job_id: int, signal: str) -> None:
         # scancel tries for more than a minute to signal a job that does not run
@@ -190,30 +175,30 @@ class ShellClient:
             self._act("scontrol", "update", f"JobId={job_id}", *words)
 
     def find(self, names: Collection[str]) -> dict[str, list[JobStatus]]:
-        chunks = _chunks(sorted(set(names)), CHUNK)
-        if not chunks:
+        parts = chunks(sorted(set(names)), CHUNK)
+        if not parts:
             return {}
         token, user = secrets.token_hex(8), self._who()
-        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in chunks]
+        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in parts]
         # every record of a name: a requeue makes another one, and an array has one for each task
         accounting = [
             self._record_words(token, "-X", "-D", "-u", user, "-S", _SINCE, f"--name={','.join(chunk)}")
-            for chunk in chunks
+            for chunk in parts
         ]
         answers = self._ask(*accounting, *queue)
         rows: dict[int, list[text.Row]] = {}
-        for answer in answers[: len(chunks)]:
+        for answer in answers[: len(parts)]:
             found = [record for record in text.records(answer.stdout, token) if not record.step]
             for record in sorted(found, key=lambda record: record.fields["Submit"]):
                 rows.setdefault(record.job_id, []).append(text.accounted(record))
-        for answer in answers[len(chunks) :]:
+        for answer in answers[len(parts) :]:
             for job_id, lines in text.queue(answer.stdout, token).items():
                 rows.setdefault(job_id, []).extend(text.queued(fields) for fields in lines)
         told: dict[str, list[JobStatus]] = {name: [] for name in names}
         for status in map(text.whole, rows.values()):
             if status.name in told:
                 told[status.name].append(status)
-        return {name: sorted(jobs, key=_age) for name, jobs in told.items()}
+        return {name: sorted(jobs, key=age) for name, jobs in told.items()}
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
         if not known:
@@ -240,12 +225,7 @@ class ShellClient:
                 gone.add(job_id)
                 continue
             status = text.whole(rows)
-            was = known[job_id]
-            told = self._told.get(job_id)
-            if status.tasks:
-                self._told[job_id] = status
-            new_counts = bool(status.tasks) and (told is None or told.tasks != status.tasks)
-            if new_counts or not _same(was, status.state, status.reason):
+            if self._told.is_news(known[job_id], status):
                 changed[job_id] = status
         return Poll(changed, frozenset(gone), unheard)
 
@@ -259,7 +239,7 @@ class ShellClient:
             if fields is None:
                 ask.append(job_id)
             elif text.plain(fields):
-                if not _same(was, *text.brief(fields[0])):
+                if not same(was, *text.brief(fields[0])):
                     others.append(job_id)
             elif self._seen.get(job_id) != fields:
                 # tasks of an array that have ended leave the queue one by one
@@ -273,7 +253,7 @@ class ShellClient:
         if not job_ids:
             return {}
         answers = self._ask(
-            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in _chunks(job_ids, CHUNK * 4))
+            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in chunks(job_ids, CHUNK * 4))
         )
         found: dict[int, list[text.Row]] = {}
         for answer in answers:
@@ -293,8 +273,8 @@ class ShellClient:
         token, user = secrets.token_hex(8), self._who()
         start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         common = ("-D", "-u", user, "-S", start)
-        chunks = [[f"--name={','.join(chunk)}"] for chunk in _chunks(sorted(set(names)), CHUNK)] or [[]]
-        answers = self._ask(*(self._record_words(token, *common, *chunk) for chunk in chunks))
+        parts = [[f"--name={','.join(chunk)}"] for chunk in chunks(sorted(set(names)), CHUNK)] or [[]]
+        answers = self._ask(*(self._record_words(token, *common, *part) for part in parts))
         records = [record for answer in answers for record in text.records(answer.stdout, token)]
         return text.attempts(records)
 
@@ -325,8 +305,10 @@ class ShellClient:
         Raises:
             WestwardError: one of them did not end well.
         """
+        proof = [] if not self._unproved or _SETTINGS in argvs else [_SETTINGS]
+        asked = [*argvs, *proof]
         answers = self._commands.each(
-            self._requests(argvs), at_once=len(argvs), timeout_s=ANSWER_TIMEOUT_S, repeat=True
+            self._requests(asked), at_once=len(asked), timeout_s=ANSWER_TIMEOUT_S, repeat=True
         )
         done = []
         for answer in answers:
@@ -335,7 +317,16 @@ class ShellClient:
             if answer.status != 0:
                 raise self._problem(answer)
             done.append(answer)
-        return done
+        if self._unproved:
+            told = clustertext.config(done[asked.index(_SETTINGS)].stdout).get("ClusterName")
+            same_cluster(self._site, self._door, told, self._unproved)
+            self._unproved = ""
+        return done[: len(argvs)]
+
+    def _prove(self) -> None:
+        """Make sure of the cluster before something is changed there; a question has that done along with itself."""
+        if self._unproved:
+            self._ask(_SETTINGS)
 
     def _answer(self, *argv: str, repeat: bool = True) -> Answer:
         (answer,) = self._commands.each(self._requests([argv]), at_once=1, timeout_s=ANSWER_TIMEOUT_S, repeat=repeat)
@@ -343,11 +334,12 @@ class ShellClient:
 
     def _act(self, *argv: str) -> None:
         """Run a command that changes something, once."""
+        self._prove()
         answer = self._answer(*argv, repeat=False)
         if isinstance(answer, WestwardError):
             raise self._named(answer)
         if answer.status != 0:
-            raise self._doubtful(self._problem(answer), answer)
+            raise self._problem(answer, changes=True)
 
     def _each_chunk(
         self,
@@ -356,35 +348,30 @@ class ShellClient:
         harmless: Callable[[str], bool] = lambda said: False,
     ) -> dict[int, WestwardError]:
         """Run a command for many jobs; what went wrong, by job. A complaint that names no job is about all of them."""
-        chunks = list(_chunks(job_ids, CHUNK))
-        if not chunks:
+        parts = chunks(job_ids, CHUNK)
+        if not parts:
             return {}
-        requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in chunks])
+        try:
+            self._prove()
+        except WestwardError as error:
+            return dict.fromkeys(job_ids, error)
+        requests = self._requests([words([str(job_id) for job_id in chunk]) for chunk in parts])
         answers = self._commands.each(requests, at_once=2, timeout_s=SUBMIT_TIMEOUT_S, repeat=True)
         failed: dict[int, WestwardError] = {}
-        for chunk, answer in zip(chunks, answers, strict=True):
+        for chunk, answer in zip(parts, answers, strict=True):
             if isinstance(answer, WestwardError):
                 failed |= dict.fromkeys(chunk, self._named(answer))
                 continue
-            said = text.complaints(answer.stderr + answer.stdout)
-            if answer.status != 0 and not said:
-                error = self._doubtful(self._problem(answer), answer)
-                if not harmless(answer.stderr):
-                    failed |= dict.fromkeys(chunk, error)
+            said = complaints.by_job(answer.stderr + answer.stdout)
+            if answer.status != 0 and not said and not harmless(answer.stderr):
+                failed |= dict.fromkeys(chunk, self._problem(answer, changes=True))
             for job_id, what in said.items():
                 if not harmless(what):
-                    failed[job_id] = self._told_error(what)
+                    failed[job_id] = self._told_error(what, changes=True)
         return failed
 
-    def _doubtful(self, error: WestwardError, answer: Completed) -> WestwardError:
-        """A change whose answer never came may have been made."""
-        away = isinstance(error, Unreachable) and not isinstance(error, AccessRefused)
-        if away and answer.status != _NOT_FOUND and not any(word in answer.stderr for word in _NOT_SENT):
-            return InDoubt(str(error))
-        return error
-
-    def _problem(self, answer: Completed) -> WestwardError:
-        """Why a command ended badly."""
+    def _problem(self, answer: Completed, *, changes: bool = False) -> WestwardError:
+        """Why a command ended badly. Of a change whose answer never came it is not known whether it was made."""
         name = answer.argv[0].rpartition("/")[2]
         if answer.status == _NOT_FOUND:
             return Unreachable(
@@ -392,16 +379,18 @@ class ShellClient:
                 "name the directory of Slurm's commands as 'commands' of that door in the site's description",
             )
         said = answer.stderr if answer.stderr.strip() else answer.stdout
-        return self._told_error(text.words(said), said, name)
+        return self._told_error(complaints.words(said), said, name, changes=changes)
 
-    def _told_error(self, what: str, said: str = "", name: str = "") -> WestwardError:
-        said = said or what
-        if any(word in said for word in _ACCESS):
-            return AccessRefused(f"site '{self._site}' refuses who we are: {what}")
-        if any(word in said for word in _AWAY):
-            by = f"{name} answers" if name else "it answers"
-            return Unreachable(f"site '{self._site}': {by}, but not the daemon behind it: {what}")
-        return SiteRefused(f"site '{self._site}' refuses: {what}")
+    def _told_error(self, what: str, said: str = "", name: str = "", *, changes: bool = False) -> WestwardError:
+        fault = worded(said or what)
+        if fault is Fault.REFUSED:
+            return SiteRefused(f"site '{self._site}' refuses: {what}")
+        asks_database = name in ("sacct", "sacctmgr") and fault is not Fault.ACCESS
+        step = next_step(Fault.DATABASE if asks_database else fault, self._site)
+        if fault is Fault.ACCESS:
+            return AccessRefused(f"site '{self._site}' refuses who we are: {what}", step)
+        kind = InDoubt if changes and fault in (Fault.SILENT, Fault.DATABASE) else Unreachable
+        return kind(f"site '{self._site}': {name or 'it'} answers, but not the daemon behind it: {what}", step)
 
     def _named(self, error: WestwardError) -> WestwardError:
         """An error of the way to the site, with the site's name."""
@@ -412,11 +401,6 @@ class ShellClient:
         named = kind(f"site '{self._site}': {error}", error.next_step)
         named.__cause__ = error
         return named
-
-
-def _same(was: Known, state: JobState, reason: str) -> bool:
-    """Of what has ended, queue and accounting word the reason differently."""
-    return was.state is state and (state.final or was.reason == reason)
 
 
 def _commands(door: ShellDoor) -> Commands:
@@ -441,11 +425,3 @@ def _changes(change: JobChange) -> list[str]:
         "ArrayTaskThrottle": change.at_once,
     }
     return [f"{name}={value}" for name, value in told.items() if value is not None]
-
-
-def _chunks(things: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [things[start : start + size] for start in range(0, len(things), size)]
-
-
-def _age(status: JobStatus) -> tuple[float, int]:
-    return status.submitted_at.timestamp() if status.submitted_at else 0.0, status.job_id

@@ -6,27 +6,27 @@ whose key is not known, or is another than the known one, is refused, and so is 
 
 from __future__ import annotations
 
-import glob
 import logging
 import os
-import re
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import fabric
 import paramiko
-from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
+from westward.slurm import hostkeys, sshconfig
 
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 30
+# how long a host may take to begin what it was asked for on an open connection, and how long its files may be silent
+START_TIMEOUT_S = 20
+FILES_TIMEOUT_S = 30
 # sshd's MaxSessions is 10 by default; two are left for the user's own tools that share the connection's limits
 CHANNELS = 8
 _TRIES = 3
@@ -35,99 +35,67 @@ SYSTEM_KNOWN_HOSTS = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 # what goes wrong is told as our errors; a library that has no log to write to writes on the user's screen
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
-_INCLUDES = 8  # so deep may one ssh configuration include another
-
-
-class UnknownHostKey(paramiko.SSHException):
-    """A host showed a key, and no known_hosts names that host."""
-
-    def __init__(self, key: paramiko.PKey) -> None:
-        super().__init__("host key not known")
-        self.key = key
-
-
-class RejectUnknown(paramiko.MissingHostKeyPolicy):
-    """Refuses, and remembers the key for the message."""
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise UnknownHostKey(key)
 
 
 def open_connection(door: ShellDoor) -> fabric.Connection:
     """An open connection to the door's host, by way of the jump hosts that ~/.ssh/config names; every host key is checked.
 
     Raises:
-        AccessRefused: a host key is unknown or has changed, or the host does not let us in.
-        Unreachable: nobody answers there, or a jump host does not pass us on.
+        AccessRefused: a host key is unknown, revoked or has changed, or the host does not let us in.
+        Unreachable: nobody answers there, a jump host does not pass us on, or ~/.ssh/config cannot be read.
     """
-    connection = fabric.Connection(
-        door.host,
-        user=door.user,
-        port=door.port,
-        config=_config(),
-        connect_timeout=CONNECT_TIMEOUT_S,
-        connect_kwargs={"key_filename": [str(door.identity_file)]} if door.identity_file else {},
-    )
-    hops = _hops(connection)
+    hops = _hops(door)
     try:
         for hop in hops:
             _prepare(hop, door)
             with _connect_errors(hop, door):
                 hop.open()
-                _refuse_revoked(hop, door)
             _keep_alive(hop.transport)
     except BaseException:
-        close(connection)
+        close(hops[-1])
         raise
-    return connection
+    return hops[-1]
 
 
 def close(connection: fabric.Connection) -> None:
     """End a connection and those to its jump hosts."""
-    for hop in reversed(_hops(connection)):
+    hop = connection
+    while isinstance(hop, fabric.Connection):
         hop.client.close()  # also where connecting failed half-way, which Fabric's own close leaves open
+        hop = hop.gateway
 
 
-def _config() -> fabric.Config:
-    """The user's ssh configuration and nothing else of Fabric's: no fabric.yaml, no FABRIC_ variables."""
-    parsed = paramiko.SSHConfig()
-    for path in ("~/.ssh/config", "/etc/ssh/ssh_config"):
-        parsed.parse(_lines(Path(path).expanduser()))
-    return fabric.Config(ssh_config=parsed, lazy=True)
+def _hops(door: ShellDoor) -> list[fabric.Connection]:
+    """Connections to the jump hosts and to the door's host, each by way of the one before it; none is open yet.
 
-
-def _lines(path: Path, depth: int = 0) -> Iterator[str]:
-    """A configuration's lines with those of the files that it includes, which paramiko leaves out."""
-    if depth > _INCLUDES or not path.is_file():
-        return
-    for line in path.read_text(errors="replace").splitlines(keepends=True):
-        included = re.fullmatch(r"\s*include[\s=]+(.*?)\s*", line, re.IGNORECASE)
-        if included is None:
-            yield line if line.endswith("\n") else line + "\n"
-            continue
-        for pattern in shlex.split(included[1], comments=True):
-            for name in sorted(glob.glob(os.path.join(_folder(path), os.path.expanduser(pattern)))):
-                yield from _lines(Path(name), depth + 1)
-
-
-def _folder(path: Path) -> str:
-    return "/etc/ssh" if path.is_relative_to("/etc/ssh") else os.path.expanduser("~/.ssh")
-
-
-def _hops(connection: fabric.Connection) -> list[fabric.Connection]:
-    """The connection and its jump hosts, in the order in which they are opened."""
-    hops = [connection]
-    while isinstance(hops[0].gateway, fabric.Connection):
-        hops.insert(0, hops[0].gateway)
-    if str(hops[0].ssh_config.get("proxyjump", "")).lower() == "none":
-        hops[0].gateway = False
+    Of Fabric's own configuration nothing is read: no fabric.yaml, no FABRIC_ variables.
+    """
+    assert door.host is not None
+    parsed = sshconfig.read()
+    hops: list[fabric.Connection] = []
+    for hop in sshconfig.way(parsed, door.host):
+        hops.append(
+            fabric.Connection(
+                hop.host,
+                user=hop.user,
+                port=hop.port,
+                config=fabric.Config(ssh_config=parsed, lazy=True),
+                gateway=hops[-1] if hops else hop.settings.get("proxycommand") or False,
+                forward_agent=False,
+                connect_timeout=CONNECT_TIMEOUT_S,
+            )
+        )
+    last = hops[-1]
+    last.user, last.port = door.user or last.user, door.port or last.port
+    if door.identity_file:
+        last.connect_kwargs["key_filename"] = [str(door.identity_file), *last.connect_kwargs.get("key_filename", [])]
     return hops
 
 
 def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
     hop.client = paramiko.SSHClient()
-    hop.client.set_missing_host_key_policy(RejectUnknown())
-    _load_known_hosts(hop.client.get_host_keys(), _known_hosts(hop, door))
+    hop.client.set_missing_host_key_policy(hostkeys.RejectUnknown())
+    hostkeys.load(hop.client.get_host_keys(), _known_hosts(hop, door))
     offered = hop.connect_kwargs.get("key_filename", [])
     ours = str(door.identity_file) if door.identity_file else None
     hop.connect_kwargs = {
@@ -137,7 +105,8 @@ def _prepare(hop: fabric.Connection, door: ShellDoor) -> None:
         "look_for_keys": not offered,
         "banner_timeout": CONNECT_TIMEOUT_S,
         "auth_timeout": 2 * CONNECT_TIMEOUT_S,
-        "channel_timeout": 2 * CONNECT_TIMEOUT_S,
+        "channel_timeout": START_TIMEOUT_S,
+        "transport_factory": hostkeys.checking(hostkeys.revoked(_known_hosts(hop, door))),
     }
     hop.connect_timeout = CONNECT_TIMEOUT_S
 
@@ -149,35 +118,6 @@ def _known_hosts(hop: fabric.Connection, door: ShellDoor) -> list[str]:
         told = hop.ssh_config.get(option)
         names += shlex.split(told) if told else usual
     return [path for name in names if os.path.isfile(path := os.path.expanduser(name))]
-
-
-def _load_known_hosts(keys: paramiko.HostKeys, paths: Sequence[str]) -> None:
-    """Load what can be read; of two keys of one kind for a host the first counts. paramiko's own `load` stops at an @ line."""
-    seen: set[tuple[str, str]] = set()
-    for path in paths:
-        for line in Path(path).read_text(errors="replace").splitlines():
-            if line.lstrip()[:1] in ("", "#", "@"):
-                continue
-            try:
-                entry = HostKeyEntry.from_line(" ".join(line.split()))
-            except (InvalidHostKey, paramiko.SSHException, ValueError):
-                continue
-            if entry is None or entry.key is None:
-                continue
-            kind = entry.key.get_name()
-            for name in entry.hostnames:
-                if (name, kind) not in seen:
-                    seen.add((name, kind))
-                    keys.add(name, kind, entry.key)
-
-
-def _refuse_revoked(hop: fabric.Connection, door: ShellDoor) -> None:
-    """paramiko passes over lines that begin with @revoked."""
-    shown = hop.client.get_transport().get_remote_server_key().get_base64()
-    for path in _known_hosts(hop, door):
-        for line in Path(path).read_text(errors="replace").splitlines():
-            if line.startswith("@revoked") and shown in line.split():
-                raise AccessRefused(f"{_name(hop)} showed a host key that '{path}' marks as revoked; nothing was sent")
 
 
 def _keep_alive(transport: paramiko.Transport) -> None:
@@ -200,11 +140,17 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
     file = door.known_hosts or "~/.ssh/known_hosts"
     try:
         yield
-    except UnknownHostKey as error:
+    except hostkeys.UnknownHostKey as error:
         raise AccessRefused(
             f"{name} showed a host key that is not known here ({error.key.get_name()} {error.key.fingerprint})",
             f"ask the site's owner for its fingerprints; only if this is one of them: 'ssh {_words(hop)}' once, which adds it to "
             "~/.ssh/known_hosts",
+        ) from error
+    except hostkeys.RevokedHostKey as error:
+        raise AccessRefused(
+            f"{name} showed a host key that '{error.path}' marks as revoked ({error.key.get_name()} {error.key.fingerprint}); "
+            "nothing was sent",
+            "somebody may be using a stolen key: ask the site's owner, by another way than this host, for its present key",
         ) from error
     except paramiko.BadHostKeyException as error:
         raise AccessRefused(
@@ -220,19 +166,32 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
     except paramiko.AuthenticationException as error:
         raise _not_let_in(hop, name) from error
     except paramiko.ChannelException as error:
-        raise Unreachable(f"the jump host before {name} does not pass us on to it: {error.text}") from error
+        before = hop.gateway.original_host if isinstance(hop.gateway, fabric.Connection) else "JUMPHOST"
+        raise Unreachable(
+            f"the jump host before {name} does not pass us on to it: {error.text}",
+            f"see whether 'ssh -W {hop.host}:{hop.port} {before}' connects: the host may be down, its name unknown there, or forwarding "
+            "forbidden (AllowTcpForwarding), which the jump host's owner can tell",
+        ) from error
     except (OSError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
             raise AccessRefused(
                 f"{name}: the private key '{error.filename}' cannot be read: {error.strerror}"
             ) from error
         said = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
-        raise Unreachable(f"nobody answers by ssh at {name}: {said or type(error).__name__}") from error
+        raise Unreachable(
+            f"nobody answers by ssh at {name}: {said or type(error).__name__}", _right_name(hop)
+        ) from error
     except (paramiko.SSHException, ValueError) as error:
         transport = hop.client.get_transport()
         if transport is not None and transport.initial_kex_done:  # its key was accepted, so this is about ours
             raise _not_let_in(hop, name) from error
-        raise Unreachable(f"no ssh connection to {name}: {error or type(error).__name__}") from error
+        raise Unreachable(f"no ssh connection to {name}: {error or type(error).__name__}", _right_name(hop)) from error
+
+
+def _right_name(hop: fabric.Connection) -> str:
+    return (
+        f"is the host's name right, and is it up? 'ssh {_words(hop)}' has to get an answer; then 'westward site check'"
+    )
 
 
 def _not_let_in(hop: fabric.Connection, name: str) -> AccessRefused:
@@ -249,12 +208,48 @@ def _words(hop: fabric.Connection) -> str:
     return f"{port}{hop.user}@{hop.original_host}"
 
 
+class _Late(Exception):
+    """A host did not begin in time what it was asked for."""
+
+
+def _close_quietly(channel: paramiko.Channel) -> None:
+    with suppress(paramiko.SSHException, OSError, EOFError):  # it says good-bye on a connection that may have ended
+        channel.close()
+
+
+@contextmanager
+def _begun_in_time(channel: paramiko.Channel) -> Iterator[None]:
+    """Close a channel on which nothing begins: paramiko itself waits for ever for the answer to a request on it.
+
+    Raises:
+        _Late: it was closed for that.
+    """
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _close_quietly(channel)
+
+    timer = threading.Timer(START_TIMEOUT_S, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if late.is_set():
+            raise _Late from error
+        raise
+    finally:
+        timer.cancel()
+
+
 class Ssh:
     """A host by ssh: connects when first used, and again when the connection has died. Several threads may use it."""
 
     def __init__(self, door: ShellDoor) -> None:
         self._door = door
         self._lock = threading.Lock()
+        self._files_lock = threading.Lock()  # apart from the other, so that commands do not wait for a file system
         self._free = threading.BoundedSemaphore(CHANNELS)
         self._connection: fabric.Connection | None = None
         self._sftp: paramiko.SFTPClient | None = None
@@ -267,20 +262,49 @@ class Ssh:
             self._drop()
 
     def sftp(self) -> paramiko.SFTPClient:
-        """The connection's file channel.
+        """The connection's file channel. Whoever waits for an answer on it longer than FILES_TIMEOUT_S gets a TimeoutError, and calls
+        `forget_sftp`: what comes over it after that belongs to somebody else's question.
 
         Raises:
-            Unreachable: also where the host offers none.
+            Unreachable: also where the host offers none, or does not begin it in time.
         """
+        with self._files_lock:
+            with self._lock:
+                transport = self._transport()
+                kept = self._sftp
+            if kept is None or kept.get_channel().closed:  # type: ignore[union-attr]
+                kept = self._open_sftp(transport)
+                with self._lock:
+                    self._sftp = kept
+            return kept
+
+    def _open_sftp(self, transport: paramiko.Transport) -> paramiko.SFTPClient:
+        channel = None
+        try:
+            channel = transport.open_session()
+            channel.settimeout(FILES_TIMEOUT_S)
+            with _begun_in_time(channel):
+                channel.invoke_subsystem("sftp")
+                return paramiko.SFTPClient(channel)
+        except _Late as error:
+            raise Unreachable(f"{self}: it begins no SFTP within {START_TIMEOUT_S} s", self._by_hand("ls")) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            if channel is not None:
+                channel.close()
+            raise Unreachable(
+                f"{self}: no files by SFTP: {error or type(error).__name__}",
+                f"'sftp {self}' has to work; or mount the site's files here, as 'access: files:' in its description says",
+            ) from error
+
+    def forget_sftp(self) -> None:
+        """End the file channel; the next one who needs it opens another."""
         with self._lock:
-            transport = self._transport()
-            if self._sftp is None or self._sftp.get_channel().closed:  # type: ignore[union-attr]
-                try:
-                    self._sftp = paramiko.SFTPClient.from_transport(transport)
-                except (paramiko.SSHException, OSError, EOFError) as error:
-                    raise Unreachable(f"{self}: no files by SFTP: {error or type(error).__name__}") from error
-            assert self._sftp is not None
-            return self._sftp
+            kept, self._sftp = self._sftp, None
+        if kept is not None:
+            _close_quietly(kept.get_channel())  # type: ignore[arg-type]
+
+    def _by_hand(self, command: str) -> str:
+        return f"its file systems or its login may hang: see whether 'ssh {self} {command}' ends, and tell the site's administrator"
 
     @contextmanager
     def shell(self) -> Iterator[paramiko.Channel]:
@@ -304,8 +328,14 @@ class Ssh:
                 transport = self._transport()
             try:
                 channel = transport.open_session()
-                channel.exec_command(command)
+                with _begun_in_time(channel):
+                    channel.exec_command(command)
                 return channel
+            except _Late as error:  # the connection is alive, and others use it
+                raise Unreachable(
+                    f"{self}: it takes the connection, but starts no command within {START_TIMEOUT_S} s",
+                    self._by_hand("true"),
+                ) from error
             except (paramiko.SSHException, OSError, EOFError) as error:
                 if transport.is_active() and "Timeout" not in str(error):
                     # sshd allows fewer sessions than we would use (MaxSessions): wait until one of ours has ended
@@ -316,7 +346,9 @@ class Ssh:
                     self._forget(transport)
                 if died >= _TRIES or waited >= _WAITS:
                     why = "sshd allows no more sessions" if waited >= _WAITS else "the connection ended"
-                    raise Unreachable(f"{self}: {why} ({error or type(error).__name__})") from error
+                    raise Unreachable(
+                        f"{self}: {why} ({error or type(error).__name__})", f"see whether 'ssh {self} true' works"
+                    ) from error
 
     def _forget(self, transport: paramiko.Transport) -> None:
         """Let a dead connection go, unless another thread has made a new one already."""

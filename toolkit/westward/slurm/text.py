@@ -7,7 +7,6 @@ the fields of sacct, so no job's name, whatever is in it, can be taken for a rec
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,11 +15,9 @@ from typing import NamedTuple
 
 from westward.errors import QuantityError
 from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
-from westward.model.site import Association, Node, Partition
-from westward.model.tres import parse_gpus
-from westward.model.units import from_epoch, parse_walltime
+from westward.model.units import from_epoch
+from westward.slurm.looking import age
 
-MIB = 1024**2
 SEPARATOR = "\x1f"
 # of squeue: array's id, task or tasks, state, reason, priority, partition, submit, start, end, nodes, name
 QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%Q", "%P", "%V", "%S", "%e", "%N", "%j")
@@ -29,13 +26,12 @@ RECORD_FIELDS = (
     "JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "Account", "QOS",
     "ElapsedRaw", "AllocTRES", "TotalCPU", "MaxRSS", "ConsumedEnergyRaw", "JobName",
 )  # fmt: skip
-_NOTHING = frozenset({"", "N/A", "None", "Unknown", "None assigned", "(null)", "n/a"})
+NOTHING = frozenset({"", "N/A", "None", "Unknown", "None assigned", "(null)", "n/a"})
 _JOB_ID = re.compile(r"(?P<id>\d{1,18})(?:_(?P<task>\d+|\[[^\]]*\]))?(?:\+0)?(?P<step>\.\S+)?")
 _SIZES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4, "P": 1024**5}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[KMGTP]?)")
 _CPU_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:\.\d+)?)")
 _INDICES = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)(?::(?P<step>\d+))?)?")
-_FINISHED = ("already finished", "already completing", "already completed", "already done")
 
 
 class Row(NamedTuple):
@@ -68,12 +64,12 @@ def queue(text: str, token: str) -> dict[int, list[list[str]]]:
 
 def plain(fields: Sequence[Sequence[str]]) -> bool:
     """Whether these lines of a queue are those of a job that is no array."""
-    return len(fields) == 1 and fields[0][1] in _NOTHING
+    return len(fields) == 1 and fields[0][1] in NOTHING
 
 
 def brief(fields: Sequence[str]) -> tuple[JobState, str]:
     """State and reason of a line of the queue."""
-    return _state(fields[2]), "" if fields[3] in _NOTHING else fields[3]
+    return _state(fields[2]), "" if fields[3] in NOTHING else fields[3]
 
 
 _states: dict[str, JobState] = {}
@@ -102,10 +98,10 @@ def queued(fields: Sequence[str]) -> Row:
         started_at=None if waiting else moment(start),
         estimated_start=moment(start) if waiting and priority != "0" else None,
         ended_at=moment(end) if state.final else None,
-        nodes=_word(nodes),
+        nodes=or_empty(nodes),
         partition=partition,
     )
-    return Row(status, None if task in _NOTHING else indices(task))
+    return Row(status, None if task in NOTHING else indices(task))
 
 
 DETAIL_FIELDS = "ArrayJobID:22,ArrayTaskID:22,exit_code:22,RestartCnt:22"
@@ -192,6 +188,13 @@ def _last(moments: Iterable[datetime | None]) -> datetime | None:
     return max((moment for moment in moments if moment is not None), default=None)
 
 
+def job_id(text: str) -> int | None:
+    """The id that `sbatch --parsable` printed: "123", or "123;cluster"."""
+    lines = text.split()
+    match = re.fullmatch(r"(\d+)(?:;\S+)?", lines[-1]) if lines else None
+    return int(match[1]) if match else None
+
+
 # --- the accounting ---------------------------------------------------------------------------------------------------
 
 
@@ -226,14 +229,14 @@ def accounted(record: Record) -> Row:
         job_id=record.job_id,
         name=fields["JobName"],
         state=state,
-        reason=_word(fields["Reason"]) if waiting else "",
+        reason=or_empty(fields["Reason"]) if waiting else "",
         exit_code=int(code) if state.final and code.isdecimal() else None,
         signal=(int(signal) or None) if state.final and signal.isdecimal() else None,
         submitted_at=moment(fields["Submit"]),
         started_at=None if waiting else moment(fields["Start"]),
         # an attempt that was requeued has ended, though its job has not
         ended_at=moment(fields["End"]) if state.final or fields["State"] == "REQUEUED" else None,
-        nodes=_word(fields["NodeList"]),
+        nodes=or_empty(fields["NodeList"]),
         partition=fields["Partition"],
     )
     return Row(status, indices(record.task) if record.task else None)
@@ -255,33 +258,38 @@ def attempts(found: Sequence[Record]) -> list[Attempt]:
         seen[key] = status.restarts + 1
         task = int(record.task) if record.task.isdecimal() else None
         told.append(Attempt(status, _usage(record, steps), record.fields["Account"], record.fields["QOS"], task))
-    return sorted(told, key=lambda attempt: (attempt.status.submitted_at or _EPOCH, attempt.status.job_id))
-
-
-_EPOCH = datetime.fromtimestamp(0, UTC)
+    return sorted(told, key=lambda attempt: age(attempt.status))
 
 
 def _usage(record: Record, steps: Sequence[Record]) -> Usage:
     fields = record.fields
     memory = [size(step.fields["MaxRSS"]) for step in steps if step.fields["MaxRSS"]]
-    joules = int(fields["ConsumedEnergyRaw"]) if fields["ConsumedEnergyRaw"].isdecimal() else 0
+    allocated = tres(fields["AllocTRES"])
+    energy = allocated.pop("energy", 0)
     return Usage(
         elapsed_s=int(fields["ElapsedRaw"]) if fields["ElapsedRaw"].isdecimal() else 0,
-        tres=tres(fields["AllocTRES"]),
+        tres=allocated,
         cpu_s=cpu_seconds(fields["TotalCPU"]) if steps else None,
         max_rss_bytes=max(memory, default=None),
-        energy_j=joules or None,
+        energy_j=energy or _measured(fields["ConsumedEnergyRaw"]) or None,
     )
 
 
 def tres(text: str) -> dict[str, int]:
-    """ "billing=8,cpu=8,gres/gpu:a100=2,mem=16000M,node=1" as numbers, memory in bytes. What cannot be read is left out."""
+    """ "billing=8,cpu=8,gres/gpu:a100=2,mem=16000M,node=1" as numbers, memory in bytes. What cannot be read, or was not measured, is left out."""
     found = {}
     for entry in text.split(","):
         name, _, value = entry.rpartition("=")
-        if name and _SIZE.fullmatch(value):
-            found[name] = size(value)
+        count = _measured(value)
+        if name and count:
+            found[name] = count
     return found
+
+
+def _measured(text: str) -> int:
+    """A count of something that may not be measured, which is then missing, 0, or slurm.h's NO_VAL64 and the like."""
+    count = size(text) if _SIZE.fullmatch(text) else 0
+    return count if count < 1 << 63 else 0
 
 
 def size(text: str) -> int:
@@ -309,7 +317,7 @@ def moment(text: str) -> datetime | None:
     """A point in time as Slurm prints it, None where it says that there is none."""
     if text.isdecimal():
         return from_epoch(int(text)) if len(text) <= 11 else None  # later than the year 5000 is no time
-    if text in _NOTHING or text == "NONE":
+    if text in NOTHING or text == "NONE":
         return None
     try:
         told = datetime.fromisoformat(text)
@@ -318,179 +326,5 @@ def moment(text: str) -> datetime | None:
     return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
-def _word(text: str) -> str:
-    return "" if text in _NOTHING else text
-
-
-# --- the cluster ------------------------------------------------------------------------------------------------------
-
-
-def _pairs(line: str) -> dict[str, str]:
-    """Key=value of a line of scontrol's -o. Of a key that comes twice the first counts: free text stands at the end of a line."""
-    found: dict[str, str] = {}
-    marks = list(re.finditer(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=", line))
-    for mark, following in itertools.zip_longest(marks, marks[1:]):
-        found.setdefault(mark[1], line[mark.end() : following.start() if following else None].strip())
-    return found
-
-
-def nodes(text: str) -> tuple[Node, ...]:
-    """`scontrol -d -o show node`."""
-    return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := _pairs(line)))
-
-
-def _node(pairs: Mapping[str, str], line: str) -> Node:
-    told = re.search(r"\sReason=(.*?)\s*(?:\[\S+@\S+\]|$)", line)  # free text: it may look like more pairs
-    reason = told[1] if told else ""
-    return Node(
-        name=pairs["NodeName"],
-        states=tuple(word for word in re.split(r"[+*]+", _flags(pairs.get("State", ""))) if word),
-        partitions=tuple(filter(None, pairs.get("Partitions", "").split(","))),
-        cpus=int(pairs.get("CPUEfctv") or pairs.get("CPUTot") or 0),
-        cpus_used=int(pairs.get("CPUAlloc") or 0),
-        mem_bytes=int(pairs.get("RealMemory") or 0) * MIB,
-        mem_used_bytes=int(pairs.get("AllocMem") or 0) * MIB,
-        accelerators=parse_gpus(_word(pairs.get("Gres", ""))),
-        accelerators_used=parse_gpus(_word(pairs.get("GresUsed", ""))),
-        reason="" if reason == "none" else reason,
-    )
-
-
-_SIGNS = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%": "POWERING_DOWN", "$": "MAINTENANCE"}
-
-
-def _flags(state: str) -> str:
-    """A node's state with the signs at its end as words, as the newer versions write them: "IDLE*" is "IDLE+NOT_RESPONDING"."""
-    for sign, word in _SIGNS.items():
-        state = state.replace(sign, f"+{word}")
-    return state.upper()
-
-
-def partitions(text: str) -> tuple[Partition, ...]:
-    """`scontrol -o show partition`."""
-    return tuple(
-        Partition(
-            name=pairs["PartitionName"],
-            up=pairs.get("State") == "UP",
-            max_walltime_s=_limit(pairs.get("MaxTime", "")),
-            max_nodes=int(pairs["MaxNodes"]) if pairs.get("MaxNodes", "").isdecimal() else None,
-            default=pairs.get("Default") == "YES",
-        )
-        for line in text.splitlines()
-        if "PartitionName" in (pairs := _pairs(line))
-    )
-
-
-def _limit(text: str) -> int | None:
-    try:
-        return parse_walltime(text)
-    except QuantityError:  # UNLIMITED, INFINITE
-        return None
-
-
-def running_ends(text: str) -> dict[str, datetime]:
-    """When the running jobs of each node end at the latest, from lines of "hosts SEPARATOR end" """
-    ends: dict[str, datetime] = {}
-    for line in text.splitlines():
-        hosts, _, told = line.partition(SEPARATOR)
-        end = moment(told)
-        for name in host_names(hosts) if end else ():
-            assert end is not None
-            ends[name] = max(end, ends.get(name, end))
-    return ends
-
-
-def host_names(text: str) -> list[str]:
-    """The names in Slurm's host list expression: "n[1-3,08-10],login" and several brackets in one name."""
-    names: list[str] = []
-    for item in re.findall(r"(?:[^,\[]|\[[^\]]*\])+", text if text not in _NOTHING else ""):
-        pieces = re.split(r"\[([^\]]*)\]", item)
-        choices = [[piece] if number % 2 == 0 else _numbers(piece) for number, piece in enumerate(pieces)]
-        names += ["".join(words) for words in itertools.product(*choices)]
-    return names
-
-
-def _numbers(text: str) -> list[str]:
-    found = []
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if dash and first.isdecimal() and last.isdecimal():
-            found += [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-        else:
-            found.append(part)
-    return found
-
-
-def config(text: str) -> dict[str, str]:
-    """`scontrol show config`: what stands before and behind the first " = "."""
-    found: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition(" = ")
-        if equals:
-            found.setdefault(name.strip(), value.strip())
-    return found
-
-
-def associations(text: str) -> tuple[Association, ...]:
-    """`sacctmgr -n -P show assoc … format=account,partition,qos,defaultqos`."""
-    found = []
-    for line in text.splitlines():
-        fields = line.split("|")
-        if len(fields) == 4 and fields[0]:
-            found.append(
-                Association(fields[0], fields[1] or None, tuple(filter(None, fields[2].split(","))), fields[3] or None)
-            )
-    return tuple(found)
-
-
-def mpi_types(text: str) -> tuple[str, ...]:
-    """What `srun --mpi=list` offers; its headings and its lists of versions are left out."""
-    found = []
-    for line in text.splitlines():
-        word = line.strip().removeprefix("srun:").strip()
-        if re.fullmatch(r"[a-z][\w-]*", word) and word != "none":
-            found.append(word)
-    return tuple(found)
-
-
-def backlog(text: str) -> int | None:
-    """sdiag's count of messages that wait for slurmdbd; None where it tells of none."""
-    match = re.search(r"DBD Agent queue size:\s*(\d+)", text)
-    return int(match[1]) if match else None
-
-
-# --- complaints -------------------------------------------------------------------------------------------------------
-
-
-def job_id(text: str) -> int | None:
-    """The id that `sbatch --parsable` printed: "123", or "123;cluster"."""
-    lines = text.split()
-    match = re.fullmatch(r"(\d+)(?:;\S+)?", lines[-1]) if lines else None
-    return int(match[1]) if match else None
-
-
-def complaints(text: str) -> dict[int, str]:
-    """What scontrol or scancel said of single jobs."""
-    found: dict[int, str] = {}
-    for line in text.splitlines():
-        told = re.search(r"(?P<what>\S.*?) for job (?P<id>\d{1,18})", line)
-        cancel = re.search(r"job error on job id (?P<id>\d{1,18})\S*: (?P<what>.+)", line)
-        match = cancel or told
-        if match is not None:
-            found[int(match["id"])] = match["what"].strip()
-    return found
-
-
-def over(said: str) -> bool:
-    """Whether a complaint only says that the job has ended, or is not known (any more)."""
-    return any(word in said for word in (*_FINISHED, "Invalid job id"))
-
-
-def words(text: str) -> str:
-    """Slurm's own words in what a command printed to its error output: without the program's name and without repetitions."""
-    lines = []
-    for line in text.splitlines():
-        said = re.sub(r"^(?:\w+: )?(?:(?:error|fatal): )?", "", line.strip())
-        if said and said not in lines:
-            lines.append(said)
-    return "; ".join(lines[-3:]) or "no reason given"
+def or_empty(text: str) -> str:
+    return "" if text in NOTHING else text
