@@ -76,7 +76,7 @@ def watch(name: JobName, as_json: show.AsJson = False) -> None:
     sites = _sites()
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
-        job = watch_to_end(running, ledger.find(name), live=not as_json)
+        job = watch_to_end(running, ledger, ledger.find(name), live=not as_json)
     finish(job, sites, as_json)
 
 

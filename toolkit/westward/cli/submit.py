@@ -96,7 +96,10 @@ def submit(
         try:
             job = running.submit(composed.spec, decision)
         except KeyboardInterrupt:
-            show.err.print("interrupted: what was recorded goes on with the next command; 'westward jobs' lists it")
+            show.err.print(
+                "interrupted: what was recorded goes on with the next command, or with an agent (westward agent start); 'westward jobs' lists it",
+                soft_wrap=True,
+            )
             raise
         except InDoubt:
             tell_waiting(ledger)
@@ -104,7 +107,7 @@ def submit(
         if not as_json:
             _tell_submitted(job, decision)
         if not detach:
-            job = watch_to_end(running, job, live=not as_json)
+            job = watch_to_end(running, ledger, job, live=not as_json)
     if not detach:
         finish(job, catalogue.sites, as_json)
         return
