@@ -15,7 +15,7 @@ import typer
 
 from westward import process
 from westward.cli import show
-from westward.directories import state_dir, write_private
+from westward.directories import config_home, state_dir, state_path, write_private
 from westward.errors import Unreachable, Unsafe
 from westward.federation.broker import LEASE, Broker, alive, waiting_for_agent
 from westward.model.units import format_duration
@@ -140,7 +140,8 @@ def status(as_json: show.AsJson = False) -> None:
 @app.command()
 def install() -> None:
     """Write a systemd user unit that keeps an agent running, and say how to enable it. Nothing is enabled here."""
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    base = config_home() / "systemd" / "user"
+    state_path()  # refuses a relative path: the unit runs in another directory
     program = shutil.which("westward")
     command = [program] if program else [sys.executable, "-m", "westward.cli.main"]
     kept = [
