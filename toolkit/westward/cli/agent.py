@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -168,17 +169,19 @@ def log_file() -> Path:
 
 
 def tell_waiting(ledger: Ledger) -> None:
-    """Say when no agent is alive and what waits for it; nothing where nothing does."""
-    waiting = waiting_for_agent(ledger)
-    if waiting and not alive(ledger):
-        held = sum(job.phase is Phase.HELD and bool(job.waits_for) for job in waiting)
-        doubt = len(waiting) - held
-        what = [f"{doubt} in doubt"] if doubt else []
-        what += [f"{held} held until jobs at other sites have ended"] if held else []
-        show.err.print(
-            f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
-            soft_wrap=True,
-        )
+    """Say when no agent is alive and what waits for it; nothing where nothing does. Reads no job, since there may be many."""
+    if not ledger.unsettled() or alive(ledger):
+        return
+    phases: Counter[Phase] = Counter()
+    for (phase, _), count in ledger.counts().items():
+        phases[phase] += count
+    held, doubt = phases[Phase.HELD], phases[Phase.INTENT] + phases[Phase.SUBMITTING]
+    what = [f"{doubt} in doubt"] if doubt else []
+    what += [f"{held} held until what they wait for has come"] if held else []
+    show.err.print(
+        f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
+        soft_wrap=True,
+    )
 
 
 def _holder(ledger: Ledger) -> str:

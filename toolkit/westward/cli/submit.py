@@ -13,7 +13,6 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
-from westward.cli.agent import tell_waiting
 from westward.cli.watch import finish, watch_to_end
 from westward.federation.router import chosen_offer, route
 from westward.federation.snapshot import take_snapshot
@@ -23,7 +22,6 @@ from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
 from westward.model.site import Catalogue
-from westward.slurm.client import InDoubt
 from westward.slurm.script import render
 from westward.store.ledger import Job, Ledger
 
@@ -101,9 +99,6 @@ def submit(
                 soft_wrap=True,
             )
             raise
-        except InDoubt:
-            tell_waiting(ledger)
-            raise
         if not as_json:
             _tell_submitted(job, decision)
         if not detach:
@@ -113,7 +108,6 @@ def submit(
         return
     if as_json:
         show.print_json(show.job_facts(job))
-    tell_waiting(ledger)
 
 
 def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:
