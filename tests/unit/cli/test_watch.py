@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from unit.jobs.world import DOUBT, World, a_job, decision, fails, no_wait, submit, world
+from unit.jobs.world import DOUBT, KNOWN, World, a_job, decision, fails, no_wait, submit, world
 from unit.store.databases import database
 from westward.cli import watch as module
-from westward.cli.watch import watch_to_end
+from westward.cli.watch import finish, watch_to_end
+from westward.errors import JobFailed, Unreachable
 from westward.federation.broker import LEASE
+from westward.jobs import collect
 from westward.model.job import After, Dependency, JobState
 from westward.store.ledger import Job, Ledger, Phase
 
@@ -144,3 +149,42 @@ class TestCtrlC:
         agent: Ledger = world.again()
         assert agent.take_lease(LEASE, timedelta(minutes=5))
         assert "the job goes on" in self.said(world, job, capsys)
+
+
+class TestFinish:
+    """How a command ends that wanted a job's outputs."""
+
+    def ended(self, world: World, state: JobState = JobState.COMPLETED) -> Job:
+        job = submit(world, outputs=("result.json",))
+        ends(world, job, state)()
+        return world.jobs().refresh([job])[0]
+
+    def test_a_site_that_is_away_is_no_failure_of_the_job(
+        self, world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        job = self.ended(world)
+        away = replace(KNOWN.sites["west"], files={"/": tmp_path / "not mounted"})
+        with pytest.raises(Unreachable, match=f"job {job.key} at west ended COMPLETED, but its outputs") as caught:
+            finish(job, {"west": away}, as_json=True)
+        assert caught.value.exit_code == 4
+        assert caught.value.next_step == f"'westward results {job.key}' again later"
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["ok"] is False
+        assert "not mounted" in facts["problem"]
+
+    def test_what_has_to_be_done_first_is_said_first(self, world: World) -> None:
+        job = self.ended(world)
+        with pytest.raises(Unreachable) as caught:
+            finish(job, {}, as_json=False)
+        assert caught.value.next_step.endswith(f"bring its lab up again; then: westward results {job.key}")
+
+    def test_a_missing_file_is_one(self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(collect, "VISIBLE_WITHIN_S", 0.0)
+        job = self.ended(world)
+        with pytest.raises(JobFailed, match=r"left no result\.json") as caught:
+            finish(job, {"west": replace(KNOWN.sites["west"], files={"/": tmp_path})}, as_json=False)
+        assert caught.value.exit_code == 1
+
+    def test_a_job_that_failed_has_failed_though_its_site_is_away(self, world: World) -> None:
+        with pytest.raises(JobFailed, match="ended FAILED"):
+            finish(self.ended(world, JobState.FAILED), {}, as_json=False)

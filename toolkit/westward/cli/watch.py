@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from westward.cli import show
-from westward.errors import JobFailed
+from westward.errors import JobFailed, Unreachable
 from westward.federation.broker import alive
 from westward.jobs.collect import collect
 from westward.jobs.lifecycle import Jobs
@@ -81,15 +81,22 @@ def finish(job: Job, sites: Mapping[str, Site], as_json: bool) -> None:
 
     Raises:
         JobFailed: it did not succeed.
+        Unreachable: its site does not give its outputs now, so nobody knows yet.
     """
     result = collect(job, sites.get(job.site))
+    problem = result.problem or (f"its outputs could not be fetched: {result.away}" if result.away else "")
     if as_json:
-        show.print_json({**show.job_facts(job), "ok": result.ok, "problem": result.problem, "record": result.record})
+        show.print_json({**show.job_facts(job), "ok": result.ok, "problem": problem, "record": result.record})
     else:
         _show(job, result)
-    if not result.ok:
-        raise JobFailed(
-            f"job {job.key} at {job.site}: {result.problem}", f"read its output with 'westward logs {job.key}'"
+    if result.problem:
+        raise JobFailed(f"job {job.key} at {job.site}: {problem}", f"read its output with 'westward logs {job.key}'")
+    if result.away:
+        again = f"westward results {job.key}"
+        first = result.away.next_step
+        raise Unreachable(
+            f"job {job.key} at {job.site} ended {job.state}, but {problem}",
+            f"{first}; then: {again}" if first else f"'{again}' again later",
         )
 
 

@@ -35,6 +35,7 @@ def collect(job: Job, site: Site | None) -> JobResult:
         StorageError: nothing can be written here.
     """
     files: dict[str, Path] = {}
+    away: Unreachable | None = None
     problem = (
         ""
         if job.state is JobState.COMPLETED
@@ -44,20 +45,30 @@ def collect(job: Job, site: Site | None) -> JobResult:
     with ExitStack() as opened:
 
         @cache
-        def there() -> SiteFiles:
+        def the_files() -> SiteFiles:
             if site is None:
-                raise Unreachable(f"site '{job.site}' is no longer described here")
+                raise Unreachable(
+                    f"site '{job.site}' is no longer described here",
+                    "put its description back, or bring its lab up again",
+                )
             return opened.enter_context(open_files(site))
+
+        def there() -> SiteFiles:
+            if away is not None:  # not each file of many waits for a site that does not answer
+                raise away
+            return the_files()
 
         for name in promised(job):
             try:
                 files[name] = _fetch(job, there, name, deadline)
             except FileNotFoundError:
                 problem = problem or f"it ended {job.state} but left no {name}"
-            except (Unreachable, StorageError) as error:
+            except Unreachable as error:
+                away = away or error
+            except StorageError as error:
                 problem = problem or f"{name} could not be fetched: {error}"
     record, wrong = _read_record(files.get(RECORD))  # of an array there is none: each task has its own file
-    return JobResult(job.key, job.state, record, files, problem or wrong)
+    return JobResult(job.key, job.state, record, files, problem or wrong, away)
 
 
 def promised(job: Job) -> list[str]:
