@@ -272,6 +272,28 @@ class TestArray:
             "0/result.json": 0, "2/result.json": 2, "3/result.json": 3,
         }  # fmt: skip
 
+    def test_a_task_that_says_it_failed_has_failed(self, ended: Ended, site: Site, directory: Path) -> None:
+        """Slurm knows nothing of it: each task ended with exit code 0."""
+        job = ended(array="0-3")
+        for task in range(4):
+            (directory / str(task)).mkdir()
+            good = {"status": "ok"} if task != 2 else {"status": "failed", "message": "3 of 1024 values were wrong"}
+            write(directory / str(task), good)
+        result = collect(job, site)
+        assert not result.ok
+        assert result.problem == "task 2: 3 of 1024 values were wrong"
+
+    def test_of_many_the_first_is_told_and_the_others_are_named(
+        self, ended: Ended, site: Site, directory: Path
+    ) -> None:
+        job = ended(array="0-19")
+        for task in range(20):
+            (directory / str(task)).mkdir()
+            write(directory / str(task), "{" if task == 3 else {"status": "failed" if task > 4 else "ok"})
+        said = collect(job, site).problem
+        assert said.startswith("task 3: result.json cannot be read")
+        assert said.endswith(" (and 15 more of its tasks: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, ...)")
+
     def test_the_log_of_one_task(self, ended: Ended, site: Site, directory: Path) -> None:
         job = ended(array="0-3", stdout="/shared/me/job~aaaaaaaaaaaa.%a.out")
         directory.with_name(f"{directory.name}.2.out").write_bytes(b"two")

@@ -16,7 +16,7 @@ class JobResult:
     """A job's end: its final state, and its outputs as they were fetched.
 
     Attributes:
-        record: the parsed result.json, where the job promised one; None where there is none.
+        record: the parsed result.json, where the job promised one; None where there is none, and for an array, whose tasks have theirs.
         files: outputs by name, where they lie on this host.
         problem: why this is not a success; empty for a success. A missing output is never a success.
         away: why some outputs could not be asked for: then it is no success yet, and may be one when its site answers again.
