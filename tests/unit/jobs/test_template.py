@@ -111,6 +111,30 @@ def test_bytes_that_are_no_text_are_refused_where_they_come_in() -> None:
         compose_job("gemm", ["name=\udcff"])
 
 
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ('name="gr\udcfc\udcdfe"', "name"),
+        ('command=[echo,"\udcff"]', "command"),
+        ('+env.GREETING="\udcff"', "env"),
+        ('+options.comment="\udcff"', "options"),
+        ('outputs=["\udcff"]', "outputs"),
+        ('setup=["\udcff"]', "setup"),
+        ('region="\udcff"', "region"),
+    ],
+)
+def test_nor_is_such_a_byte_in_quotes(override: str, key: str) -> None:
+    with pytest.raises(InputError, match=rf"^template 'gemm': {key}: '.*\\udc[df]") as caught:
+        compose_job("gemm", [override])
+    str(caught.value).encode()
+
+
+def test_nor_one_that_the_environment_brings_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD", "\udcff")
+    with pytest.raises(InputError, match="name: "):
+        compose_job("gemm", ["name=${oc.env:ODD}"])
+
+
 class TestWrong:
     @pytest.mark.parametrize(
         ("override", "words"),

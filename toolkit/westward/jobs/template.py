@@ -14,7 +14,7 @@ import difflib
 import math
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
@@ -148,6 +148,7 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
         config = _compose(template, [_appending(override) for override in parsed])
         composed = _checked(template, _plain(template, config))
     _check_types(template, base.checked, composed)
+    _check_texts(template, composed)
     return Composed(_to_spec(template, composed), _to_policy(composed), composed["region"])
 
 
@@ -383,6 +384,32 @@ def _check_types(template: str, default: Mapping[str, Any], composed: Mapping[st
             raise InputError(
                 f"template '{template}': {key}={value}: one of {', '.join(map(str, allowed))} was expected"
             )
+
+
+def _check_texts(template: str, composed: Mapping[str, Any]) -> None:
+    """What a shell hands over from a file in another encoding: neither the ledger nor a cluster could take it later."""
+    for key, value in composed.items():
+        for text in _texts(value):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"template '{template}': {key}: {text!r} holds a byte that is no UTF-8 text",
+                    "convert it first: iconv -f latin1 -t utf8",
+                ) from error
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, names and values alike."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
