@@ -150,8 +150,10 @@ class TestNamedSite:
     def test_it_is_not_chosen_where_the_job_cannot_run(self) -> None:
         decision = decide(clusters={"east": cluster(up=False), "west": cluster()}, only_site="east")
         assert decision.chosen is None
-        with pytest.raises(NoSiteFits, match=r"site 'east'(.|\n)*gpu: is not up"):
+        with pytest.raises(NoSiteFits, match=r"site 'east'(.|\n)*gpu: is not up") as caught:
             chosen_offer(decision, "east")
+        assert "westward site show east" in caught.value.next_step
+        assert "--site" in caught.value.next_step
 
     def test_it_is_known_or_the_known_ones_are_said(self) -> None:
         with pytest.raises(NotFound, match="'north'") as caught:
@@ -168,19 +170,26 @@ class TestRejections:
         assert chosen_offer(decision).site == "east"
 
     def test_where_no_site_fits_every_reason_is_said(self) -> None:
-        clusters = {"a": cluster(up=False), "b": cluster(max_walltime_s=60), "c": cluster(max_nodes=0)}
+        clusters = {"b": cluster(up=False), "c": cluster(max_walltime_s=60), "d": cluster(max_nodes=0)}
         known = catalogue(*(site(name) for name in "abcd"))
-        decision = decide(known=known, clusters=clusters, silent={"d": "no answer"})
+        decision = decide(known=known, clusters=clusters, silent={"a": "no answer"})
         with pytest.raises(NoSiteFits) as caught:
             chosen_offer(decision)
         assert caught.value.exit_code == 3
-        for words in ("a: gpu: is not up", "b: gpu: time limit", "c: gpu: allows 0 nodes", "d: no answer"):
+        for words in ("a: no answer", "b: gpu: is not up", "c: gpu: time limit", "d: gpu: allows 0 nodes"):
             assert words in str(caught.value)
+        assert "westward site show b" in caught.value.next_step
 
     def test_where_all_are_silent_they_are_unreachable(self) -> None:
         with pytest.raises(Unreachable, match=r"(?s)east: gone.*west: gone too") as caught:
             chosen_offer(decide(clusters={}, silent={"east": "gone", "west": "gone too"}))
         assert caught.value.exit_code == 4
+        assert caught.value.next_step.endswith("westward site check")
+
+    def test_where_the_one_that_was_named_is_silent_its_doors_are_to_be_looked_at(self) -> None:
+        with pytest.raises(Unreachable, match="site 'west' cannot be reached:\n  west: gone") as caught:
+            chosen_offer(decide(silent={"west": "gone"}, only_site="west"), "west")
+        assert caught.value.next_step.endswith("westward site check west")
 
     def test_every_partition_s_reason_is_in_it(self) -> None:
         state = cluster(up=False)

@@ -72,11 +72,16 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
         asked = [rejection for rejection in decision.rejections if only_site in (None, rejection.site)]
         reasons = "".join(f"\n  {rejection.site}: {rejection.reason}" for rejection in asked)
         who = "no site" if only_site is None else f"site '{only_site}'"
+        can = "can" if only_site is None else "cannot"
         if asked and not any(rejection.reachable for rejection in asked):
-            raise Unreachable(
-                f"{who} can be reached:{reasons}" if only_site is None else f"{who} cannot be reached:{reasons}"
-            )
-        raise NoSiteFits(f"{who} {'can' if only_site is None else 'cannot'} run this job:{reasons}")
+            doors = "westward site check" if only_site is None else f"westward site check {only_site}"
+            raise Unreachable(f"{who} {can} be reached:{reasons}", f"see what is wrong with each way in: {doors}")
+        place = next((rejection.site for rejection in asked if rejection.reachable), "SITE")
+        raise NoSiteFits(
+            f"{who} {can} run this job:{reasons}",
+            f"ask for less, or for what is there: westward site show {place}"
+            + ("" if only_site is None else "; or let another site have it: leave out --site"),
+        )
     return decision.chosen
 
 
