@@ -244,6 +244,11 @@ class TestPolicy:
         assert policy.weights["energy"] == 2.0
         assert policy.carbon_price_per_kg == 1.0
 
+    def test_the_shipped_prices_say_their_currency_and_it_can_be_changed(self) -> None:
+        assert compose_job("gemm", []).policy.currency == "CNY"
+        assert compose_job("gemm", ["currency=EUR"]).policy.currency == "EUR"
+        assert compose_job("gemm", ["currency=null"]).policy.currency is None
+
     def test_the_user_s_region_can_be_changed(self) -> None:
         assert compose_job("gemm", ["region=ningxia"]).region == "ningxia"
 

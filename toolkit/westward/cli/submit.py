@@ -88,6 +88,7 @@ def submit(
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     chosen_offer(decision, site)
+    show.tell_notes(decision)
     ledger = Ledger()
     with Jobs(ledger, catalogue.sites) as running:
         show.tell_undecided(running.settle())

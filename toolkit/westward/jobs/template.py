@@ -32,7 +32,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
-from westward.model.decision import TERMS, Policy
+from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, AcceleratorRequest, Array, Dependency, JobSpec, Launcher, Resources
 from westward.model.units import parse_memory, parse_moment, parse_walltime
 
@@ -75,6 +75,7 @@ class JobConfig:
     choices: dict[str, list[Any]] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
+    currency: str | None = None
     carbon_price_per_kg: float = 0.0
     waiting_price_per_h: float = 0.0
 
@@ -471,7 +472,7 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
         raise InputError(
             f"policy '{policy['name']}': '{unknown[0]}' is not a term of the cost; known: {', '.join(TERMS)}"
         )
-    prices = {key: config[key] for key in ("carbon_price_per_kg", "waiting_price_per_h")}
+    prices = {key: config[key] for key in PRICED_BY_POLICY.values()}
     for key, number in {**policy["weights"], **prices}.items():
         if not (math.isfinite(number) and number >= 0):
             raise InputError(
@@ -482,6 +483,7 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
         weights={term: policy["weights"].get(term, 0.0) for term in TERMS},
         carbon_price_per_kg=config["carbon_price_per_kg"],
         waiting_price_per_h=config["waiting_price_per_h"],
+        currency=config["currency"],
     )
 
 
