@@ -10,7 +10,7 @@ import pytest
 
 from westward.catalogue.load import load_site
 from westward.errors import InputError, NotFound
-from westward.jobs.template import CONF, compose_job, templates
+from westward.jobs.template import CONF, common_keys, compose_job, templates
 from westward.model.decision import TERMS, Cost, Offer
 from westward.model.job import AcceleratorRequest, After, Array, Dependency, Launcher, slurm_name
 from westward.slurm.script import render
@@ -18,6 +18,7 @@ from westward.slurm.script import render
 SHIPPED = sorted(file.stem for file in (CONF / "job").glob("*.yaml"))
 POLICIES = sorted(file.stem for file in (CONF / "policy").glob("*.yaml"))
 WEST = Path(__file__).parents[2] / "data" / "sites" / "west.yaml"
+RESEARCHER = Path(__file__).parents[3] / "docs" / "researcher.md"
 
 
 def test_every_template_is_listed_with_its_own_parameters() -> None:
@@ -39,6 +40,12 @@ def test_a_shipped_template_composes_and_renders_as_it_is(name: str) -> None:
     assert f"#SBATCH --job-name={name}~kkkkkkkkkkkk" in submission.script
     assert ("westward_bench" in submission.script) is benchmark
     assert "${" not in submission.script.splitlines()[-1], "every parameter is filled in"
+
+
+@pytest.mark.parametrize("key", common_keys())
+def test_each_key_that_all_templates_take_is_in_the_researcher_s_table(key: str) -> None:
+    table = [line.split("|")[1] for line in RESEARCHER.read_text().splitlines() if line.startswith("| `")]
+    assert any(f"`{key}`" in cell for cell in table)
 
 
 def test_defaults_of_allreduce() -> None:

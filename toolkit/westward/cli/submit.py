@@ -17,7 +17,7 @@ from westward.cli.watch import finish, watch_to_end
 from westward.federation.router import chosen_offer, route
 from westward.federation.snapshot import take_snapshot
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.template import Composed, compose_job
+from westward.jobs.template import Composed, common_keys, compose_job
 from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
@@ -44,10 +44,8 @@ def templates(as_json: show.AsJson = False) -> None:
             " ".join(f"{key}={value}" for key, value in template.parameters.items()),
         )
     show.out.print(listed)
-    show.out.print(
-        "All take: nodes ntasks_per_node cpus_per_task mem accelerators walltime name env account qos policy region\n"
-        "Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest"
-    )
+    show.out.print(f"All take: {' '.join(common_keys())}")
+    show.out.print("Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest")
 
 
 def plan(

@@ -127,6 +127,11 @@ def templates() -> list[Template]:
     return found
 
 
+def common_keys() -> list[str]:
+    """The keys that every template takes, but for those that only its author writes."""
+    return [item.name for item in fields(JobConfig) if item.name not in ("description", "choices")]
+
+
 def compose_job(template: str, overrides: Sequence[str]) -> Composed:
     """The job that a template and `key=value` overrides describe.
 
