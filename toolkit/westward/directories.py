@@ -6,10 +6,11 @@ Everything with a secret in it lives under the state directory, which only its o
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
-from westward.errors import StorageError
+from westward.errors import InputError, StorageError
 
 
 def state_dir() -> Path:
@@ -17,22 +18,45 @@ def state_dir() -> Path:
 
     Raises:
         StorageError: it cannot be made or entered.
+        InputError: the variable that names it holds a relative path.
     """
-    chosen = os.environ.get("WESTWARD_STATE_DIR")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return private_dir(Path(chosen) if chosen else Path(base) / "westward")
+    return private_dir(state_path())
+
+
+def state_path() -> Path:
+    """Where the state directory is, or would be made."""
+    return _named_by("WESTWARD_STATE_DIR") or (_named_by("XDG_STATE_HOME") or Path.home() / ".local/state") / "westward"
+
+
+def config_home() -> Path:
+    """Where the programs of this user keep what he writes for them."""
+    return _named_by("XDG_CONFIG_HOME") or Path.home() / ".config"
 
 
 def config_dir() -> Path:
     """What the user writes: `sites/*.yaml`. Not made until somebody writes there."""
-    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(base) / "westward"
+    return config_home() / "westward"
 
 
 def cache_dir() -> Path:
     """What can be made again: the tree of Python packages that the labs' nodes mount. World-readable, no secrets."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "westward"
+    return (_named_by("XDG_CACHE_HOME") or Path.home() / ".cache") / "westward"
+
+
+def _named_by(variable: str) -> Path | None:
+    """The directory that a variable of the environment names; None where it is empty or not set.
+
+    Raises:
+        InputError: the path is relative. The agent runs in another directory than its user, and would open another ledger; the XDG
+            specification calls such a path invalid.
+    """
+    text = os.environ.get(variable)
+    if text and not os.path.isabs(text):
+        raise InputError(
+            f"{variable}={text} is a relative path, which names another directory wherever a command is run",
+            f"write it from the root: export {variable}={shlex.quote(os.path.abspath(os.path.expanduser(text)))}",
+        )
+    return Path(text) if text else None
 
 
 def private_dir(path: Path) -> Path:
@@ -46,8 +70,9 @@ def private_dir(path: Path) -> Path:
             if not part.is_dir():
                 part.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
+        variable = "XDG_CONFIG_HOME" if path.is_relative_to(config_dir()) else "WESTWARD_STATE_DIR"
         raise StorageError(
-            f"cannot make the directory '{path}': {error.strerror}", "set WESTWARD_STATE_DIR to a directory of yours"
+            f"cannot make the directory '{path}': {error.strerror}", f"set {variable} to a directory of yours"
         ) from error
     return path
 

@@ -187,3 +187,18 @@ def test_what_is_no_record_is_named(tmp_path: Path, content: bytes | None) -> No
 def test_a_record_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(GEMM.to_json())
     assert read_record(tmp_path / "result.json") == GEMM
+
+
+def test_what_is_unknown_of_an_offer_is_a_question_mark() -> None:
+    """A cluster as `westward site add` leaves it, whose nodes are taken until nobody knows when."""
+    job = ended(currency=None)
+    offers = [
+        {**offer, "start_in_s": None, "energy_kwh": None, "cost": {**offer["cost"], "compute": None}}
+        if offer["site"] == "west"
+        else offer
+        for offer in job.decision["offers"]
+    ]
+    text, page = page_of(section(replace(job, decision={**job.decision, "offers": offers}), GEMM))
+    row = text[text.index("west (chosen)") :].split("</tr>")[0]
+    assert row.count(">?</td>") == 4, "start, energy, compute and total"
+    assert "None" not in " ".join(page.words)

@@ -197,6 +197,14 @@ class TestInstall:
             )  # fmt: skip
             assert "westward-agent.service:" not in checked.stderr, checked.stderr
 
+    def test_a_state_directory_that_depends_on_where_one_is_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WESTWARD_STATE_DIR", "state")
+        for command in ("install", "start"):
+            done = westward("agent", command)
+            assert done.returncode == 2
+            assert "WESTWARD_STATE_DIR=state is a relative path" in done.stderr
+        assert not list(Path(os.environ["XDG_CONFIG_HOME"]).rglob("*.service"))
+
     def test_it_enables_nothing_and_can_be_repeated(self) -> None:
         assert [westward("agent", "install").returncode for _ in range(2)] == [0, 0]
 

@@ -89,8 +89,7 @@ def test_who_is_missing_is_said_where_something_waits(ledger: Ledger) -> None:
     ledger.attempt([doubtful.key])
     done = westward("jobs")
     assert (
-        f"{WAITS}: 1 in doubt, 1 held until jobs at other sites have ended. Start one: westward agent start"
-        in done.stderr
+        f"{WAITS}: 1 in doubt, 1 held until what they wait for has come. Start one: westward agent start" in done.stderr
     )
 
 

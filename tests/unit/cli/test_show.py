@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unit.federation.worlds import NOW, catalogue, cluster, full, job, site, snapshot
-from westward.cli.show import decision_facts, decision_table, printable, reason, record_table, say_error
+from westward.cli.show import decision_facts, decision_table, printable, reason, record_table, say_error, tell_notes
 from westward.errors import InputError
 from westward.federation.router import route
 from westward.model.decision import TERMS, Decision, Policy, Rejection
@@ -160,6 +160,18 @@ class TestUnknown:
     def test_an_unknown_start(self) -> None:
         decision = self.decided(state=cluster(full("n1")))
         assert " ? " in shown(decision_table(decision, "job")).splitlines()[4]
+
+    def test_what_to_know_of_the_costs_stands_below_them_and_is_told_where_they_are_not_shown(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        decision = replace(self.decided(), notes=(f"the cost of waiting is unknown {MARKUP}\x1b[0m",))
+        for text in (shown(decision_table(decision, "job")), (tell_notes(decision), capsys.readouterr().err)[1]):
+            assert f"note: the cost of waiting is unknown {MARKUP}" in text
+            assert "\x1b" not in text
+        assert decision_facts(decision)["notes"] == decision.notes
+
+    def test_the_weights_are_told_to_machines(self) -> None:
+        assert decision_facts(self.decided())["weights"] == dict.fromkeys(TERMS, 1.0)
 
     def test_for_machines_it_is_null_and_named(self) -> None:
         facts = decision_facts(self.decided())

@@ -150,8 +150,10 @@ class TestNamedSite:
     def test_it_is_not_chosen_where_the_job_cannot_run(self) -> None:
         decision = decide(clusters={"east": cluster(up=False), "west": cluster()}, only_site="east")
         assert decision.chosen is None
-        with pytest.raises(NoSiteFits, match=r"site 'east'(.|\n)*gpu: is not up"):
+        with pytest.raises(NoSiteFits, match=r"site 'east'(.|\n)*gpu: is not up") as caught:
             chosen_offer(decision, "east")
+        assert "westward site show east" in caught.value.next_step
+        assert "--site" in caught.value.next_step
 
     def test_it_is_known_or_the_known_ones_are_said(self) -> None:
         with pytest.raises(NotFound, match="'north'") as caught:
@@ -168,19 +170,26 @@ class TestRejections:
         assert chosen_offer(decision).site == "east"
 
     def test_where_no_site_fits_every_reason_is_said(self) -> None:
-        clusters = {"a": cluster(up=False), "b": cluster(max_walltime_s=60), "c": cluster(max_nodes=0)}
+        clusters = {"b": cluster(up=False), "c": cluster(max_walltime_s=60), "d": cluster(max_nodes=0)}
         known = catalogue(*(site(name) for name in "abcd"))
-        decision = decide(known=known, clusters=clusters, silent={"d": "no answer"})
+        decision = decide(known=known, clusters=clusters, silent={"a": "no answer"})
         with pytest.raises(NoSiteFits) as caught:
             chosen_offer(decision)
         assert caught.value.exit_code == 3
-        for words in ("a: gpu: is not up", "b: gpu: time limit", "c: gpu: allows 0 nodes", "d: no answer"):
+        for words in ("a: no answer", "b: gpu: is not up", "c: gpu: time limit", "d: gpu: allows 0 nodes"):
             assert words in str(caught.value)
+        assert "westward site show b" in caught.value.next_step
 
     def test_where_all_are_silent_they_are_unreachable(self) -> None:
         with pytest.raises(Unreachable, match=r"(?s)east: gone.*west: gone too") as caught:
             chosen_offer(decide(clusters={}, silent={"east": "gone", "west": "gone too"}))
         assert caught.value.exit_code == 4
+        assert caught.value.next_step.endswith("westward site check")
+
+    def test_where_the_one_that_was_named_is_silent_its_doors_are_to_be_looked_at(self) -> None:
+        with pytest.raises(Unreachable, match="site 'west' cannot be reached:\n  west: gone") as caught:
+            chosen_offer(decide(silent={"west": "gone"}, only_site="west"), "west")
+        assert caught.value.next_step.endswith("westward site check west")
 
     def test_every_partition_s_reason_is_in_it(self) -> None:
         state = cluster(up=False)
@@ -285,3 +294,57 @@ class TestUnknown:
         firm = [total for total in totals if total is not None]
         assert firm == sorted(firm)
         assert totals[: len(firm)] == firm, "no known cost after an unknown one"
+
+
+class TestCurrencies:
+    """The policy's own prices are in one currency, what the sites charge in another; nothing here converts."""
+
+    ABROAD = replace(TWO, currency="EUR")
+    BUSY = {"east": cluster(full("n1"), ends={"n1": 3600}), "west": cluster()}  # noqa: RUF012
+
+    def test_prices_in_another_currency_are_unknown_and_the_note_says_how_to_set_them(self) -> None:
+        decision = decide(known=self.ABROAD, clusters=self.BUSY, policy=shipped("balanced"))
+        east = next(offer for offer in decision.offers if offer.site == "east")
+        assert east.cost.unknown == ("carbon", "waiting")
+        assert decision.currency == "EUR"
+        (note,) = decision.notes
+        assert "in CNY (carbon_price_per_kg=0.1, waiting_price_per_h=20), the sites charge in EUR" in note
+        assert "currency=EUR carbon_price_per_kg=... waiting_price_per_h=..." in note
+
+    def test_once_they_are_set_they_count(self) -> None:
+        said = ["policy=balanced", "currency=EUR", "carbon_price_per_kg=0.08", "waiting_price_per_h=3"]
+        policy = compose_job("gemm", said).policy
+        decision = decide(known=self.ABROAD, clusters=self.BUSY, policy=policy)
+        assert [offer.cost.unknown for offer in decision.offers] == [(), ()]
+        assert max(offer.cost.waiting or 0.0 for offer in decision.offers) == pytest.approx(3.0)
+        assert decision.notes == ()
+
+    def test_what_costs_nothing_costs_nothing_in_any_currency(self) -> None:
+        """Both can start now, so that the price of waiting does not matter."""
+        decision = decide(known=self.ABROAD, policy=shipped("soonest"))
+        assert [offer.cost.unknown for offer in decision.offers] == [(), ()]
+        assert decision.notes == ()
+
+    def test_what_has_no_weight_is_not_missed(self) -> None:
+        decision = decide(known=self.ABROAD, clusters=self.BUSY, policy=shipped("cheapest"))
+        assert [offer.cost.unknown for offer in decision.offers] == [(), ()]
+        assert (decision.currency, decision.notes) == ("EUR", ())
+
+    def test_where_nothing_that_a_site_charges_has_weight_costs_are_in_the_policy_s_own(self) -> None:
+        green = catalogue(site("east", kg=0.9), site("west", kg=0.1))
+        decision = decide(known=replace(green, currency="EUR"), policy=shipped("greenest"))
+        assert (decision.currency, decision.notes) == ("CNY", ())
+        assert chosen_offer(decision).cost.total == pytest.approx(3.372 * 0.1 * 0.1)
+
+    def test_where_the_sites_charge_in_the_same_nothing_changes(self) -> None:
+        decision = decide(clusters=self.BUSY, policy=shipped("balanced"))
+        assert (decision.currency, decision.notes) == ("CNY", ())
+        assert [offer.cost.unknown for offer in decision.offers] == [(), ()]
+
+
+def test_the_weights_stand_beside_the_costs() -> None:
+    """A term of 0.0 is one without weight there, and no known zero."""
+    unknown = replace(site("west"), power=replace(site("west").power, carbon_kg_per_kwh=None))
+    decision = decide(known=catalogue(unknown), policy=shipped("cheapest"))
+    assert (chosen_offer(decision).cost.carbon, chosen_offer(decision).carbon_kg) == (0.0, None)
+    assert decision.weights == {"compute": 1, "energy": 1, "carbon": 0, "transfer": 1, "waiting": 0, "lateness": 1}

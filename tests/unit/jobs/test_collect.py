@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from unit.federation.worlds import site as a_site
-from westward.errors import InputError
+from westward.errors import InputError, Unreachable
 from westward.jobs import collect as module
 from westward.jobs.collect import collect, open_log, results_dir
 from westward.model.job import JobState, JobStatus, Submission
 from westward.model.site import Site
+from westward.slurm.files import SiteFiles
 from westward.store.ledger import Intent, Job, Ledger
 
 Ended = Callable[..., Job]
@@ -195,6 +196,54 @@ def test_a_file_that_the_network_shows_a_moment_later_is_waited_for(
     assert time.monotonic() - started < 3
 
 
+class TestAway:
+    """A site that does not answer neither makes nor breaks a success: what it would have said is not known."""
+
+    def test_its_outputs_may_come_later(self, ended: Ended, site: Site, directory: Path, tmp_path: Path) -> None:
+        write(directory, {"status": "ok"})
+        job = ended()
+        (tmp_path / "mount").rename(tmp_path / "gone")
+        result = collect(job, site)
+        assert (result.ok, result.problem) == (False, "")
+        assert isinstance(result.away, Unreachable)
+        (tmp_path / "gone").rename(tmp_path / "mount")
+        assert collect(job, site).ok
+
+    def test_a_site_that_is_no_longer_described(self, ended: Ended) -> None:
+        result = collect(ended(), None)
+        assert (result.ok, result.problem) == (False, "")
+        assert result.away is not None
+        assert "put its description back" in result.away.next_step
+
+    def test_what_failed_has_failed_all_the_same(self, ended: Ended) -> None:
+        assert collect(ended(JobState.FAILED), None).problem == "ended FAILED"
+
+    @pytest.fixture
+    def asked(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What is asked for at a site whose connection is lost at a.txt."""
+        asked: list[str] = []
+        fetch = SiteFiles.fetch
+
+        def until_it_is_lost(self: SiteFiles, path: str, target: Path) -> None:
+            asked.append(path.rpartition("/")[2])
+            if path.endswith("a.txt"):
+                raise Unreachable("site 'west': the connection was lost")
+            fetch(self, path, target)
+
+        monkeypatch.setattr(SiteFiles, "fetch", until_it_is_lost)
+        return asked
+
+    def test_a_missing_output_is_a_failure_though_another_cannot_be_asked_for(
+        self, ended: Ended, site: Site, asked: list[str]
+    ) -> None:
+        result = collect(ended(outputs=("missing.txt", "a.txt")), site)
+        assert result.problem == "it ended COMPLETED but left no missing.txt"
+
+    def test_it_is_not_asked_again_for_each_of_many(self, ended: Ended, site: Site, asked: list[str]) -> None:
+        assert collect(ended(outputs=("a.txt",), array="0-99"), site).away is not None
+        assert asked == ["a.txt"]
+
+
 def test_the_log_is_read_where_the_job_wrote_it(ended: Ended, site: Site, directory: Path) -> None:
     job = ended()
     with pytest.raises(FileNotFoundError), open_log(job, site):
@@ -222,6 +271,28 @@ class TestArray:
         assert {name: json.loads(file.read_text())["task"] for name, file in result.files.items()} == {
             "0/result.json": 0, "2/result.json": 2, "3/result.json": 3,
         }  # fmt: skip
+
+    def test_a_task_that_says_it_failed_has_failed(self, ended: Ended, site: Site, directory: Path) -> None:
+        """Slurm knows nothing of it: each task ended with exit code 0."""
+        job = ended(array="0-3")
+        for task in range(4):
+            (directory / str(task)).mkdir()
+            good = {"status": "ok"} if task != 2 else {"status": "failed", "message": "3 of 1024 values were wrong"}
+            write(directory / str(task), good)
+        result = collect(job, site)
+        assert not result.ok
+        assert result.problem == "task 2: 3 of 1024 values were wrong"
+
+    def test_of_many_the_first_is_told_and_the_others_are_named(
+        self, ended: Ended, site: Site, directory: Path
+    ) -> None:
+        job = ended(array="0-19")
+        for task in range(20):
+            (directory / str(task)).mkdir()
+            write(directory / str(task), "{" if task == 3 else {"status": "failed" if task > 4 else "ok"})
+        said = collect(job, site).problem
+        assert said.startswith("task 3: result.json cannot be read")
+        assert said.endswith(" (and 15 more of its tasks: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, ...)")
 
     def test_the_log_of_one_task(self, ended: Ended, site: Site, directory: Path) -> None:
         job = ended(array="0-3", stdout="/shared/me/job~aaaaaaaaaaaa.%a.out")

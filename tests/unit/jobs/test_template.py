@@ -10,7 +10,7 @@ import pytest
 
 from westward.catalogue.load import load_site
 from westward.errors import InputError, NotFound
-from westward.jobs.template import CONF, compose_job, templates
+from westward.jobs.template import CONF, common_keys, compose_job, templates
 from westward.model.decision import TERMS, Cost, Offer
 from westward.model.job import AcceleratorRequest, After, Array, Dependency, Launcher, slurm_name
 from westward.slurm.script import render
@@ -18,6 +18,7 @@ from westward.slurm.script import render
 SHIPPED = sorted(file.stem for file in (CONF / "job").glob("*.yaml"))
 POLICIES = sorted(file.stem for file in (CONF / "policy").glob("*.yaml"))
 WEST = Path(__file__).parents[2] / "data" / "sites" / "west.yaml"
+RESEARCHER = Path(__file__).parents[3] / "docs" / "researcher.md"
 
 
 def test_every_template_is_listed_with_its_own_parameters() -> None:
@@ -39,6 +40,12 @@ def test_a_shipped_template_composes_and_renders_as_it_is(name: str) -> None:
     assert f"#SBATCH --job-name={name}~kkkkkkkkkkkk" in submission.script
     assert ("westward_bench" in submission.script) is benchmark
     assert "${" not in submission.script.splitlines()[-1], "every parameter is filled in"
+
+
+@pytest.mark.parametrize("key", common_keys())
+def test_each_key_that_all_templates_take_is_in_the_researcher_s_table(key: str) -> None:
+    table = [line.split("|")[1] for line in RESEARCHER.read_text().splitlines() if line.startswith("| `")]
+    assert any(f"`{key}`" in cell for cell in table)
 
 
 def test_defaults_of_allreduce() -> None:
@@ -109,6 +116,30 @@ def test_bytes_that_are_no_text_are_refused_where_they_come_in() -> None:
     """What a shell hands over from a file in another encoding; neither ledger nor JSON could take it later."""
     with pytest.raises(InputError):
         compose_job("gemm", ["name=\udcff"])
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ('name="gr\udcfc\udcdfe"', "name"),
+        ('command=[echo,"\udcff"]', "command"),
+        ('+env.GREETING="\udcff"', "env"),
+        ('+options.comment="\udcff"', "options"),
+        ('outputs=["\udcff"]', "outputs"),
+        ('setup=["\udcff"]', "setup"),
+        ('region="\udcff"', "region"),
+    ],
+)
+def test_nor_is_such_a_byte_in_quotes(override: str, key: str) -> None:
+    with pytest.raises(InputError, match=rf"^template 'gemm': {key}: '.*\\udc[df]") as caught:
+        compose_job("gemm", [override])
+    str(caught.value).encode()
+
+
+def test_nor_one_that_the_environment_brings_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD", "\udcff")
+    with pytest.raises(InputError, match="name: "):
+        compose_job("gemm", ["name=${oc.env:ODD}"])
 
 
 class TestWrong:
@@ -219,6 +250,11 @@ class TestPolicy:
         policy = compose_job("gemm", ["policy=balanced", "policy.weights.energy=2", "carbon_price_per_kg=1"]).policy
         assert policy.weights["energy"] == 2.0
         assert policy.carbon_price_per_kg == 1.0
+
+    def test_the_shipped_prices_say_their_currency_and_it_can_be_changed(self) -> None:
+        assert compose_job("gemm", []).policy.currency == "CNY"
+        assert compose_job("gemm", ["currency=EUR"]).policy.currency == "EUR"
+        assert compose_job("gemm", ["currency=null"]).policy.currency is None
 
     def test_the_user_s_region_can_be_changed(self) -> None:
         assert compose_job("gemm", ["region=ningxia"]).region == "ningxia"

@@ -32,11 +32,13 @@ class Section:
 
     @property
     def terms(self) -> list[str]:
-        """The cost terms that any offer has."""
-        return [term for term in TERMS if any(offer["cost"][term] for offer in self.job.decision["offers"])]
+        """The cost terms that any offer has, known or not."""
+        return [term for term in TERMS if any(offer["cost"][term] != 0 for offer in self.job.decision["offers"])]
 
-    def total(self, offer: Mapping[str, Any]) -> float:
-        return float(sum(offer["cost"].values()))
+    def total(self, offer: Mapping[str, Any]) -> float | None:
+        """The sum of an offer's cost terms; None where one of them is unknown."""
+        costs = list(offer["cost"].values())
+        return None if None in costs else float(sum(costs))
 
 
 def read_record(file: Path) -> Record:
@@ -72,6 +74,7 @@ def build(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = _figure
+    environment.filters["quantity"] = _quantity
     made_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return environment.get_template("report.html.j2").render(
         sections=sections, made_at=made_at, version=westward.__version__
@@ -83,6 +86,11 @@ def _figure(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "-" if value is None else str(value)
     return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _quantity(value: float | None, unit: str = "") -> str:
+    """What an offer says, or `?` where it is unknown: never a dash, which would be nothing."""
+    return "?" if value is None else f"{_figure(value)} {unit}".rstrip()
 
 
 def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Any]:

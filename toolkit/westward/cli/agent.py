@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ import typer
 
 from westward import process
 from westward.cli import show
-from westward.directories import state_dir, write_private
+from westward.directories import config_home, state_dir, state_path, write_private
 from westward.errors import Unreachable, Unsafe
 from westward.federation.broker import LEASE, LEASE_LASTS, Broker, alive, waiting_for_agent
 from westward.model.units import format_duration
@@ -146,7 +147,8 @@ def status(as_json: show.AsJson = False) -> None:
 @app.command()
 def install() -> None:
     """Write a systemd user unit that keeps an agent running, and say how to enable it. Nothing is enabled here."""
-    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    base = config_home() / "systemd" / "user"
+    state_path()  # refuses a relative path: the unit runs in another directory
     program = shutil.which("westward")
     command = [program] if program else [sys.executable, "-m", "westward.cli.main"]
     kept = [
@@ -173,17 +175,19 @@ def log_file() -> Path:
 
 
 def tell_waiting(ledger: Ledger) -> None:
-    """Say when no agent is alive and what waits for it; nothing where nothing does."""
-    waiting = waiting_for_agent(ledger)
-    if waiting and not alive(ledger):
-        held = sum(job.phase is Phase.HELD and bool(job.waits_for) for job in waiting)
-        doubt = len(waiting) - held
-        what = [f"{doubt} in doubt"] if doubt else []
-        what += [f"{held} held until jobs at other sites have ended"] if held else []
-        show.err.print(
-            f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
-            soft_wrap=True,
-        )
+    """Say when no agent is alive and what waits for it; nothing where nothing does. Reads no job, since there may be many."""
+    if not ledger.unsettled() or alive(ledger):
+        return
+    phases: Counter[Phase] = Counter()
+    for (phase, _), count in ledger.counts().items():
+        phases[phase] += count
+    held, doubt = phases[Phase.HELD], phases[Phase.INTENT] + phases[Phase.SUBMITTING]
+    what = [f"{doubt} in doubt"] if doubt else []
+    what += [f"{held} held until what they wait for has come"] if held else []
+    show.err.print(
+        f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
+        soft_wrap=True,
+    )
 
 
 def _holder(ledger: Ledger) -> str:

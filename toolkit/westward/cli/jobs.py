@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from westward.cli import show
-from westward.cli.agent import tell_waiting
 from westward.errors import InputError, NotFound
 from westward.federation.broker import alive
 from westward.jobs.lifecycle import Jobs
@@ -46,7 +45,6 @@ def jobs(
         _tell_rest(ledger, len(listed))
     else:
         show.out.print("No jobs yet. Try: westward plan allreduce nodes=2")
-    tell_waiting(ledger)
 
 
 def _tell_rest(ledger: Ledger, listed: int) -> None:
@@ -76,7 +74,7 @@ def watch(name: JobName, as_json: show.AsJson = False) -> None:
     sites = _sites()
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
-        job = watch_to_end(running, ledger.find(name), live=not as_json)
+        job = watch_to_end(running, ledger, ledger.find(name), live=not as_json)
     finish(job, sites, as_json)
 
 
@@ -120,10 +118,7 @@ def cancel(name: JobName) -> None:
         show.out.print(f"job {job.key} has already ended: {show.state_text(job).plain}")
         return
     with Jobs(ledger, _sites()) as running:
-        try:
-            job = running.cancel(job)
-        finally:
-            tell_waiting(ledger)
+        job = running.cancel(job)
     show.out.print(f"job {job.key}: {show.state_text(job).plain if job.phase not in OPEN else 'cancellation sent'}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +13,7 @@ from typer.core import TyperGroup
 
 import westward
 from westward.cli.show import say_error
+from westward.directories import state_path
 from westward.errors import WestwardError
 
 # name -> module and function, or module and group. Loaded when called: a command that reads the ledger needs neither Hydra nor Docker.
@@ -28,6 +31,9 @@ COMMANDS = {
     "bench": ("bench", "app"),
     "lab": ("lab", "app"),
 }
+# after these nothing is said of jobs that wait for an agent: they say it themselves, or have nothing to do with jobs
+_APART = ("agent", "lab", "templates")
+_HELP = ("-h", "--help")
 
 
 class _Commands(TyperGroup):
@@ -51,7 +57,7 @@ class _Commands(TyperGroup):
         return command
 
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SETTINGS = {"help_option_names": list(_HELP)}
 app = typer.Typer(
     name="westward",
     cls=_Commands,
@@ -81,13 +87,47 @@ def _root(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 the job failed, 2 bad input, 3 no site fits, 4 unreachable, 5 refused as unsafe."""
+    code = _run()
+    if code != INTERRUPTED and _concerns_jobs(sys.argv[1:]):
+        _tell_waiting()
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
+    """What the process exits with."""
     try:
         app()
     except WestwardError as error:
         say_error(error)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except SystemExit as end:  # so every command ends that raised no error
+        return end.code
+    return 0
+
+
+def _concerns_jobs(words: Sequence[str]) -> bool:
+    """Whether a command was called whose user may wonder who acts for the jobs."""
+    name = next((word for word in words if not word.startswith("-")), "")
+    return name in COMMANDS and name not in _APART and not set(_HELP) & set(words)
+
+
+def _tell_waiting() -> None:
+    """When no agent is alive, say what waits for one; where there is a ledger, and nothing where it cannot be read."""
+    try:
+        if not os.environ.get("WESTWARD_LEDGER") and not state_path().is_dir():
+            return
+        from westward.store.ledger import Ledger, ledger_file
+
+        if os.environ.get("WESTWARD_LEDGER") or ledger_file().is_file():
+            from westward.cli.agent import tell_waiting
+
+            tell_waiting(Ledger())
+    except (
+        Exception
+    ):  # the rim: the command has ended and said what it had to; a ledger that is broken is the next one's to tell
+        pass
 
 
 if __name__ == "__main__":

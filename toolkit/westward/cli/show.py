@@ -98,10 +98,11 @@ def decision_table(decision: Decision, job: str) -> Table:
             *["-"] * (len(columns) - 2),
             Text(f"out: {printable(rejection.reason)}", style="red"),
         )
+    captions = [f"note: {printable(note)}" for note in decision.notes]
     if any(offer.cost.unknown for offer in decision.offers):
-        made.caption = Text(
-            "? is unknown, never zero: 'westward site show SITE' says what to fill in to compare by cost"
-        )
+        captions.append("? is unknown, never zero: 'westward site show SITE' says what to fill in to compare by cost")
+    if captions:
+        made.caption = Text("\n".join(captions))
         made.caption_justify = "left"
     return made
 
@@ -143,6 +144,12 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
     ]:
         shown["cost"] |= {"total": offer.cost.total, "unknown": offer.cost.unknown}
     return facts
+
+
+def tell_notes(decision: Decision) -> None:
+    """What the user should know of a decision whose offers are not shown."""
+    for note in decision.notes:
+        err.print(Text.assemble(("note: ", "yellow"), printable(note)), soft_wrap=True)
 
 
 def reason(decision: Decision) -> str:

@@ -13,17 +13,15 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
-from westward.cli.agent import tell_waiting
 from westward.cli.watch import finish, watch_to_end
 from westward.federation.router import chosen_offer, route
 from westward.federation.snapshot import take_snapshot
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.template import Composed, compose_job
+from westward.jobs.template import Composed, common_keys, compose_job
 from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
 from westward.model.site import Catalogue
-from westward.slurm.client import InDoubt
 from westward.slurm.script import render
 from westward.store.ledger import Job, Ledger
 
@@ -46,10 +44,8 @@ def templates(as_json: show.AsJson = False) -> None:
             " ".join(f"{key}={value}" for key, value in template.parameters.items()),
         )
     show.out.print(listed)
-    show.out.print(
-        "All take: nodes ntasks_per_node cpus_per_task mem accelerators walltime name env account qos policy region\n"
-        "Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest"
-    )
+    show.out.print(f"All take: {' '.join(common_keys())}")
+    show.out.print("Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest")
 
 
 def plan(
@@ -90,27 +86,27 @@ def submit(
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     chosen_offer(decision, site)
+    show.tell_notes(decision)
     ledger = Ledger()
     with Jobs(ledger, catalogue.sites) as running:
         show.tell_undecided(running.settle())
         try:
             job = running.submit(composed.spec, decision)
         except KeyboardInterrupt:
-            show.err.print("interrupted: what was recorded goes on with the next command; 'westward jobs' lists it")
-            raise
-        except InDoubt:
-            tell_waiting(ledger)
+            show.err.print(
+                "interrupted: what was recorded goes on with the next command, or with an agent (westward agent start); 'westward jobs' lists it",
+                soft_wrap=True,
+            )
             raise
         if not as_json:
             _tell_submitted(job, decision)
         if not detach:
-            job = watch_to_end(running, job, live=not as_json)
+            job = watch_to_end(running, ledger, job, live=not as_json)
     if not detach:
         finish(job, catalogue.sites, as_json)
         return
     if as_json:
         show.print_json(show.job_facts(job))
-    tell_waiting(ledger)
 
 
 def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:

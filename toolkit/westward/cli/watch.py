@@ -10,22 +10,24 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from westward.cli import show
-from westward.errors import JobFailed
+from westward.errors import JobFailed, Unreachable
+from westward.federation.broker import alive
 from westward.jobs.collect import collect
 from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult
 from westward.model.site import Site
 from westward.model.units import format_duration
-from westward.store.ledger import OPEN, UNSETTLED, Job
+from westward.store.ledger import OPEN, UNSETTLED, Job, Ledger, Phase
 
 FIRST_TICK_S = 0.5
 LAST_TICK_S = 10.0
 SLOWER = 1.2
 
 
-def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
+def watch_to_end(running: Jobs, ledger: Ledger, job: Job, live: bool) -> Job:
     """Ask about a job until it has ended, at growing intervals while nothing changes.
 
+    While it is on its way to its cluster it is taken further, as an agent would: what it waits for at other sites is asked about too.
     On a terminal a line moves with it; elsewhere each change is a line of its own. Ctrl-C ends the watching, never the job.
     """
     from rich.live import Live
@@ -37,7 +39,8 @@ def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
         with Live(console=show.err, refresh_per_second=8, transient=True) if moving else nullcontext() as display:
             while job.phase in OPEN:
                 if job.phase in UNSETTLED:
-                    running.settle()
+                    running.refresh(_waited_for(ledger, job))
+                    running.settle(thorough=False)
                 job = running.refresh([job])[0]
                 if display is not None:
                     display.update(Spinner("dots", _line(job)))
@@ -49,9 +52,28 @@ def watch_to_end(running: Jobs, job: Job, live: bool) -> Job:
                     time.sleep(tick)
                     tick = min(tick * SLOWER, LAST_TICK_S)
     except KeyboardInterrupt:
-        show.err.print(f"no longer watching; the job goes on: 'westward watch {job.key}' follows it again")
+        goes_on = _stands_still(ledger, job) or "the job goes on"
+        show.err.print(f"no longer watching; {goes_on}: 'westward watch {job.key}' follows it again", soft_wrap=True)
         raise
     return job
+
+
+def _waited_for(ledger: Ledger, job: Job) -> list[Job]:
+    """The jobs that have to go on so that this one can: those it waits for, and those that these wait for."""
+    found: dict[str, Job] = {}
+    nearest = [job]
+    while keys := {after.key for one in nearest if one.phase in UNSETTLED for after in one.waits_for} - found.keys():
+        nearest = ledger.get_many(sorted(keys))
+        found |= {one.key: one for one in nearest}
+    return [one for one in found.values() if one.phase in OPEN]
+
+
+def _stands_still(ledger: Ledger, job: Job) -> str:
+    """Why a job that nobody watches any more goes no further, and what to do; empty where it does."""
+    if job.phase not in UNSETTLED or alive(ledger):
+        return ""
+    why = "is held until jobs at other sites have ended" if job.phase is Phase.HELD and job.waits_for else "is in doubt"
+    return f"job {job.key} {why}, and no agent is running to take it further (westward agent start)"
 
 
 def finish(job: Job, sites: Mapping[str, Site], as_json: bool) -> None:
@@ -59,15 +81,22 @@ def finish(job: Job, sites: Mapping[str, Site], as_json: bool) -> None:
 
     Raises:
         JobFailed: it did not succeed.
+        Unreachable: its site does not give its outputs now, so nobody knows yet.
     """
     result = collect(job, sites.get(job.site))
+    problem = result.problem or (f"its outputs could not be fetched: {result.away}" if result.away else "")
     if as_json:
-        show.print_json({**show.job_facts(job), "ok": result.ok, "problem": result.problem, "record": result.record})
+        show.print_json({**show.job_facts(job), "ok": result.ok, "problem": problem, "record": result.record})
     else:
         _show(job, result)
-    if not result.ok:
-        raise JobFailed(
-            f"job {job.key} at {job.site}: {result.problem}", f"read its output with 'westward logs {job.key}'"
+    if result.problem:
+        raise JobFailed(f"job {job.key} at {job.site}: {problem}", f"read its output with 'westward logs {job.key}'")
+    if result.away:
+        again = f"westward results {job.key}"
+        first = result.away.next_step
+        raise Unreachable(
+            f"job {job.key} at {job.site} ended {job.state}, but {problem}",
+            f"{first}; then: {again}" if first else f"'{again}' again later",
         )
 
 

@@ -6,7 +6,9 @@ an offer whose cost is unknown comes after all whose cost is known, and a start 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -15,7 +17,7 @@ from westward.errors import NoSiteFits, NotFound, Unreachable
 from westward.federation.predict import Fit, fits
 from westward.federation.snapshot import Snapshot
 from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price, weighted
-from westward.model.decision import TERMS, Cost, Decision, Offer, Policy, Rejection
+from westward.model.decision import PRICED_BY_POLICY, TERMS, Cost, Decision, Offer, Policy, Rejection
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.units import whole_minutes_s
@@ -45,19 +47,22 @@ def route(
             rejections.append(Rejection(name, answer, reachable=name not in snapshot.silent))
         else:
             found.extend((site, fit) for fit in answer)
-    offers = _one_per_site(_price(spec, policy, region, catalogue, found))
+    prices, currency = _in_one_currency(policy, catalogue.currency)
+    offers = _one_per_site(_price(spec, prices, region, catalogue, found))
     chosen = next((offer for offer in offers if only_site in (None, offer.site)), None)
     return Decision(
         chosen=chosen,
         offers=tuple(offers),
         rejections=tuple(rejections),
         policy=policy.name,
-        currency=catalogue.currency,
+        weights=policy.weights,
+        currency=currency,
         region=region,
         overridden=only_site is not None,
         snapshot_age_s=snapshot.age_s(now),
         catalogue_digest=catalogue.digest,
         decided_at=now,
+        notes=_unconverted(policy, prices, currency, offers),
     )
 
 
@@ -72,11 +77,16 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
         asked = [rejection for rejection in decision.rejections if only_site in (None, rejection.site)]
         reasons = "".join(f"\n  {rejection.site}: {rejection.reason}" for rejection in asked)
         who = "no site" if only_site is None else f"site '{only_site}'"
+        can = "can" if only_site is None else "cannot"
         if asked and not any(rejection.reachable for rejection in asked):
-            raise Unreachable(
-                f"{who} can be reached:{reasons}" if only_site is None else f"{who} cannot be reached:{reasons}"
-            )
-        raise NoSiteFits(f"{who} {'can' if only_site is None else 'cannot'} run this job:{reasons}")
+            doors = "westward site check" if only_site is None else f"westward site check {only_site}"
+            raise Unreachable(f"{who} {can} be reached:{reasons}", f"see what is wrong with each way in: {doors}")
+        place = next((rejection.site for rejection in asked if rejection.reachable), "SITE")
+        raise NoSiteFits(
+            f"{who} {can} run this job:{reasons}",
+            f"ask for less, or for what is there: westward site show {place}"
+            + ("" if only_site is None else "; or let another site have it: leave out --site"),
+        )
     return decision.chosen
 
 
@@ -86,6 +96,37 @@ def _candidates(spec: JobSpec, site: str, snapshot: Snapshot) -> list[Fit] | str
         return snapshot.silent[site]
     good, reasons = fits(spec.resources, snapshot.clusters[site])
     return good or "; ".join(reasons) or "it has no partition"
+
+
+def _in_one_currency(policy: Policy, charged: str | None) -> tuple[Policy, str | None]:
+    """The policy as its prices can be added to what the sites charge, and the currency of the sums.
+
+    Nothing here converts money: prices in another currency than the sites' are unknown (NaN), unless nothing that a site charges has
+    weight, so that they are compared with each other only.
+    """
+    if not any(weight for term, weight in policy.weights.items() if term not in PRICED_BY_POLICY):
+        return policy, policy.currency or charged
+    if policy.currency is None or charged in (None, policy.currency):
+        return policy, charged
+    carbon, waiting = (math.nan if price else 0.0 for price in (policy.carbon_price_per_kg, policy.waiting_price_per_h))
+    return replace(policy, carbon_price_per_kg=carbon, waiting_price_per_h=waiting), charged
+
+
+def _unconverted(policy: Policy, prices: Policy, charged: str | None, offers: Sequence[Offer]) -> tuple[str, ...]:
+    """What to say where a price of the policy's is in another currency, and some offer would need it."""
+    terms = [
+        term
+        for term, price in PRICED_BY_POLICY.items()
+        if math.isnan(getattr(prices, price)) and any(term in offer.cost.unknown for offer in offers)
+    ]
+    if not terms:
+        return ()
+    own = [PRICED_BY_POLICY[term] for term in terms]
+    have = ", ".join(f"{name}={getattr(policy, name):g}" for name in own)
+    return (
+        f"the cost of {' and '.join(terms)} is unknown: the policy prices it in {policy.currency} ({have}), the sites charge in {charged}. "
+        f"Say what it is worth there: currency={charged} {' '.join(f'{name}=...' for name in own)}",
+    )
 
 
 def _price(

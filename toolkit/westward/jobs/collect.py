@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from westward.store.ledger import Job
 RECORD = "result.json"
 # a shared file system may show a file of another host this much later (NFS caches attributes for 3 s and more)
 VISIBLE_WITHIN_S = 5.0
+_NAMED = 10  # of many tasks that failed, so many are named
 
 
 def results_dir(key: str) -> Path:
@@ -35,6 +36,7 @@ def collect(job: Job, site: Site | None) -> JobResult:
         StorageError: nothing can be written here.
     """
     files: dict[str, Path] = {}
+    away: Unreachable | None = None
     problem = (
         ""
         if job.state is JobState.COMPLETED
@@ -44,20 +46,30 @@ def collect(job: Job, site: Site | None) -> JobResult:
     with ExitStack() as opened:
 
         @cache
-        def there() -> SiteFiles:
+        def the_files() -> SiteFiles:
             if site is None:
-                raise Unreachable(f"site '{job.site}' is no longer described here")
+                raise Unreachable(
+                    f"site '{job.site}' is no longer described here",
+                    "put its description back, or bring its lab up again",
+                )
             return opened.enter_context(open_files(site))
+
+        def there() -> SiteFiles:
+            if away is not None:  # not each file of many waits for a site that does not answer
+                raise away
+            return the_files()
 
         for name in promised(job):
             try:
                 files[name] = _fetch(job, there, name, deadline)
             except FileNotFoundError:
                 problem = problem or f"it ended {job.state} but left no {name}"
-            except (Unreachable, StorageError) as error:
+            except Unreachable as error:
+                away = away or error
+            except StorageError as error:
                 problem = problem or f"{name} could not be fetched: {error}"
-    record, wrong = _read_record(files.get(RECORD))  # of an array there is none: each task has its own file
-    return JobResult(job.key, job.state, record, files, problem or wrong)
+    record, wrong = _records(job, files)
+    return JobResult(job.key, job.state, record, files, problem or wrong, away)
 
 
 def promised(job: Job) -> list[str]:
@@ -101,6 +113,26 @@ def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float)
                 raise
             time.sleep(0.2)
     return target
+
+
+def _records(job: Job, files: Mapping[str, Path]) -> tuple[Mapping[str, Any] | None, str]:
+    """The record of the job, and what is wrong with it; of an array none stands for all, and what is wrong with those of its tasks."""
+    if job.submission.array is None:
+        return _read_record(files.get(RECORD))
+    wrong = {}
+    for task in Array.parse(job.submission.array).task_ids:
+        _, problem = _read_record(files.get(f"{task}/{RECORD}"))
+        if problem:
+            wrong[task] = problem
+    if not wrong:
+        return None, ""
+    first, *others = wrong
+    more = f" (and {len(others)} more of its tasks: {_few(others)})" if others else ""
+    return None, f"task {first}: {wrong[first]}{more}"
+
+
+def _few(tasks: Sequence[int]) -> str:
+    return ", ".join(map(str, tasks[:_NAMED])) + (", ..." if len(tasks) > _NAMED else "")
 
 
 def _read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:

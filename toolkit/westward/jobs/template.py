@@ -14,7 +14,7 @@ import difflib
 import math
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
-from westward.model.decision import TERMS, Policy
+from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, AcceleratorRequest, Array, Dependency, JobSpec, Launcher, Resources
 from westward.model.units import parse_memory, parse_moment, parse_walltime
 
@@ -75,6 +75,7 @@ class JobConfig:
     choices: dict[str, list[Any]] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
+    currency: str | None = None
     carbon_price_per_kg: float = 0.0
     waiting_price_per_h: float = 0.0
 
@@ -126,6 +127,11 @@ def templates() -> list[Template]:
     return found
 
 
+def common_keys() -> list[str]:
+    """The keys that every template takes, but for those that only its author writes."""
+    return [item.name for item in fields(JobConfig) if item.name not in ("description", "choices")]
+
+
 def compose_job(template: str, overrides: Sequence[str]) -> Composed:
     """The job that a template and `key=value` overrides describe.
 
@@ -148,6 +154,7 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
         config = _compose(template, [_appending(override) for override in parsed])
         composed = _checked(template, _plain(template, config))
     _check_types(template, base.checked, composed)
+    _check_texts(template, composed)
     return Composed(_to_spec(template, composed), _to_policy(composed), composed["region"])
 
 
@@ -385,6 +392,32 @@ def _check_types(template: str, default: Mapping[str, Any], composed: Mapping[st
             )
 
 
+def _check_texts(template: str, composed: Mapping[str, Any]) -> None:
+    """What a shell hands over from a file in another encoding: neither the ledger nor a cluster could take it later."""
+    for key, value in composed.items():
+        for text in _texts(value):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"template '{template}': {key}: {text!r} holds a byte that is no UTF-8 text",
+                    "convert it first: iconv -f latin1 -t utf8",
+                ) from error
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, names and values alike."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _texts(name)
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
 def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
     resources = Resources(
         nodes=config["nodes"],
@@ -444,7 +477,7 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
         raise InputError(
             f"policy '{policy['name']}': '{unknown[0]}' is not a term of the cost; known: {', '.join(TERMS)}"
         )
-    prices = {key: config[key] for key in ("carbon_price_per_kg", "waiting_price_per_h")}
+    prices = {key: config[key] for key in PRICED_BY_POLICY.values()}
     for key, number in {**policy["weights"], **prices}.items():
         if not (math.isfinite(number) and number >= 0):
             raise InputError(
@@ -455,6 +488,7 @@ def _to_policy(config: Mapping[str, Any]) -> Policy:
         weights={term: policy["weights"].get(term, 0.0) for term in TERMS},
         carbon_price_per_kg=config["carbon_price_per_kg"],
         waiting_price_per_h=config["waiting_price_per_h"],
+        currency=config["currency"],
     )
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a job costs at one site, in one currency, term by term; weights are already in it.
+    """What a job costs at one site, in one currency, term by term; weights are already in it: a term without weight is 0.0, known or not.
 
     compute: rent of accelerators and CPUs; energy: electricity, PUE included; carbon: emissions at the policy's price;
     transfer: moving inputs; waiting: the policy's price of time until the start; lateness: beyond the deadline.
@@ -43,14 +43,20 @@ class Policy:
     """What the user wants to save: a weight per cost term, and the prices of what has none of its own.
 
     Attributes:
-        carbon_price_per_kg: in the catalogue's currency, per kgCO2e.
-        waiting_price_per_h: in the catalogue's currency, per hour until the start.
+        carbon_price_per_kg: per kgCO2e.
+        waiting_price_per_h: per hour until the start.
+        currency: of these two prices; None for whatever the sites charge in.
     """
 
     name: str
     weights: Mapping[str, float]
     carbon_price_per_kg: float
     waiting_price_per_h: float
+    currency: str | None = None
+
+
+# the terms that the policy prices itself; what the others cost, the sites say
+PRICED_BY_POLICY = {"carbon": "carbon_price_per_kg", "waiting": "waiting_price_per_h"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +96,22 @@ class Decision:
     """The offers, best first, and the rejections. `overridden` is True where the user named the site.
 
     Attributes:
-        currency: of every price and cost; None where no site names one.
+        weights: of the policy, by term; they are in the costs already.
+        currency: of every cost; None where neither sites nor policy name one.
         snapshot_age_s: age of the oldest live state that the decision rests on, in seconds.
         catalogue_digest: SHA-256 (12 hex digits) of the site descriptions it rests on.
+        notes: what its user should know of the costs, and can do about it.
     """
 
     chosen: Offer | None
     offers: tuple[Offer, ...]
     rejections: tuple[Rejection, ...]
     policy: str
+    weights: Mapping[str, float]
     currency: str | None
     region: str
     overridden: bool
     snapshot_age_s: float
     catalogue_digest: str
     decided_at: datetime
+    notes: tuple[str, ...] = ()
