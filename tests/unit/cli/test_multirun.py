@@ -80,9 +80,11 @@ class TestSubmit:
         assert len([call for call in slurm.calls("scontrol") if call[0] == "-d"]) == 1, "one snapshot"
 
     def test_it_is_said_how_to_see_them(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=16,32", "--multirun", "--detach")
+        done = westward("submit", "gemm", "size=16,32", "begin=600", "--multirun", "--detach")
         assert done.returncode == 0, done.stderr
-        keys = [job.key for job in reversed(Ledger().jobs())]
+        jobs = list(reversed(Ledger().jobs()))
+        assert all("--begin=" in job.submission.script for job in jobs)
+        keys = [job.key for job in jobs]
         assert f"2 of 2 submitted. See them: westward jobs. Follow one: westward watch {keys[0]}" in done.stdout
         for size, key in zip((16, 32), keys, strict=True):
             (line,) = lines(done.stdout, f"size={size} ")
