@@ -57,6 +57,14 @@ class NoSiteFits(WestwardError):
     exit_code = 3
 
 
+class SweepFailed(WestwardError):
+    """Points of a sweep went wrong; the message says which, and why. Exit code and next step are those of the first one."""
+
+    def __init__(self, message: str, first: WestwardError) -> None:
+        super().__init__(message, first.next_step)
+        self.exit_code = first.exit_code
+
+
 class Unreachable(WestwardError):
     """A site, a service or the container engine did not answer, or answered that it cannot now."""
 

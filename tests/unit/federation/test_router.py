@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from unit.federation.worlds import NOW, catalogue, cluster, full, job, node, site, snapshot
 from westward.errors import NoSiteFits, NotFound, Unreachable
-from westward.federation.router import chosen_offer, route
+from westward.federation.router import chosen_offer, route, route_all
 from westward.jobs.template import compose_job
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec
@@ -113,6 +113,29 @@ class TestChoice:
     def test_an_unknown_region_has_no_round_trip(self) -> None:
         decision = route(job(), PLAIN, "mars", TWO, snapshot({"east": cluster(), "west": cluster()}), NOW)
         assert {offer.rtt_ms for offer in decision.offers} == {None}
+
+
+class TestMany:
+    def test_each_is_as_if_it_were_alone_and_equals_share_a_decision(self) -> None:
+        known = catalogue(site("west"), site("east", rent=1.0))
+        state = snapshot({"west": cluster(), "east": cluster(max_walltime_s=7200)})
+        jobs = [
+            (replace(job(walltime_s=hours * 3600), name=name), shipped(policy), region)
+            for name in ("a", "b")
+            for hours in (1, 3)
+            for policy in ("cheapest", "soonest")
+            for region in ("ningxia", "elsewhere")
+        ]
+        made = route_all(jobs, known, state, NOW)
+        assert made == [route(*each, known, state, NOW) for each in jobs]
+        assert {one.chosen.site for one in made if one.chosen} == {"west", "east"}
+        assert len({id(one) for one in made}) == len(jobs) // 2
+
+    def test_a_site_that_is_named_is_named_for_all(self) -> None:
+        known = catalogue(site("west"), site("east"))
+        state = snapshot({"west": cluster(), "east": cluster()})
+        (made,) = route_all([(job(), shipped("cheapest"), "ningxia")], known, state, NOW, "west")
+        assert made.overridden and made.chosen is not None and made.chosen.site == "west"
 
 
 class TestPolicies:

@@ -332,4 +332,5 @@ class TestArraysAndTheLike:
     def test_a_list_of_tasks_is_quoted_and_the_message_shows_how(self) -> None:
         with pytest.raises(InputError) as caught:
             compose_job("gemm", ["array=1,3,7"])
-        assert caught.value.next_step == """quote a value that has commas in it twice: 'array="1,3,7"'"""
+        assert caught.value.next_step.startswith("add -m for a job for each; ")
+        assert caught.value.next_step.endswith("""quoted twice: 'array="1,3,7"'""")

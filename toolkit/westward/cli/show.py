@@ -33,6 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 out = Console(highlight=False, soft_wrap=False, width=_width())
 err = Console(stderr=True, highlight=False, width=_width())
 
+SHOWN = 100  # rows of a sweep; --json has them all
 _STYLES = {
     JobState.COMPLETED: "green",
     JobState.RUNNING: "cyan",
@@ -107,6 +108,49 @@ def decision_table(decision: Decision, job: str) -> Table:
     return made
 
 
+def sweep_table(points: Sequence[tuple[str, Decision, WestwardError | None]]) -> Table:
+    """Where each point of a sweep goes and what that costs, or why it goes nowhere; the first SHOWN of them."""
+    currency = next((decision.currency for _, decision, _ in points if decision.currency), None)
+    cost = f"cost {currency}" if currency else "cost"
+    columns = ["point", "site", "partition", "chip", "start", "energy", "CO2e", cost, "verdict"]
+    made = table("", *columns, numbers=columns[4:8])
+    for label, decision, error in points[:SHOWN]:
+        offer = decision.chosen
+        if error is not None or offer is None:
+            why = Text(f"out: {one_line(error)}", style="red")
+            made.add_row(escape(printable(label)), *["-"] * (len(columns) - 2), why)
+            continue
+        made.add_row(
+            escape(printable(label)),
+            offer.site,
+            offer.partition,
+            offer.chip or "-",
+            _start(offer.start_in_s),
+            _number(offer.energy_kwh, " kWh"),
+            _number(offer.carbon_kg, " kg"),
+            _number(offer.cost.total),
+            escape(reason(decision)),
+        )
+    return made
+
+
+def submitted_table(points: Sequence[tuple[str, Job | WestwardError]]) -> Table:
+    """What became of each point of a sweep; the first SHOWN of them."""
+    made = table("", "point", "job", "site", "slurm id", "state", numbers=("slurm id",))
+    for label, answer in points[:SHOWN]:
+        if isinstance(answer, Job):
+            cells: list[str | Text] = [answer.key, answer.site, str(answer.job_id or "-"), state_text(answer)]
+        else:
+            cells = ["-", "-", "-", Text(one_line(answer), style="red")]
+        made.add_row(escape(printable(label)), *cells)
+    return made
+
+
+def one_line(error: WestwardError | None) -> str:
+    """What an error says, in one line of a table."""
+    return printable(" ".join(str(error or "").split()))
+
+
 def _verdict(offer: Offer, decision: Decision) -> str:
     unknown = f"cost unknown: {', '.join(offer.cost.unknown)}" if offer.cost.unknown else ""
     if offer is decision.chosen:
@@ -173,6 +217,15 @@ def tell_undecided(undecided: Sequence[tuple[Job, WestwardError]]) -> None:
         err.print(
             Text.assemble(("in doubt: ", "magenta"), f"{job.key} ({printable(job.name)}): {error}"), soft_wrap=True
         )
+
+
+def tell_interrupted() -> None:
+    """Ctrl-C came in the middle of a submission."""
+    err.print(
+        "interrupted: what was recorded goes on with the next command, or with an agent (westward agent start); "
+        "'westward jobs' lists it",
+        soft_wrap=True,
+    )
 
 
 def job_facts(job: Job) -> dict[str, Any]:

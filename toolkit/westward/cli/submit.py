@@ -13,6 +13,7 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
+from westward.cli.multirun import plan_points, submit_points
 from westward.cli.watch import finish, watch_to_end
 from westward.federation.router import chosen_offer, route
 from westward.federation.snapshot import take_snapshot
@@ -27,6 +28,12 @@ from westward.store.ledger import Job, Ledger
 
 TemplateName = Annotated[str, typer.Argument(help="A job template; 'westward templates' lists them.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, in Hydra's grammar.", metavar="[KEY=VALUE]...")]
+Multirun = Annotated[
+    bool,
+    typer.Option(
+        "--multirun", "-m", help="A key may take several values (a,b,c or range(1,9)): a job for each combination."
+    ),
+]
 SiteOption = Annotated[str | None, typer.Option("--site", help="Run here, whatever the policy prefers.")]
 
 
@@ -49,9 +56,19 @@ def templates(as_json: show.AsJson = False) -> None:
 
 
 def plan(
-    template: TemplateName, overrides: Overrides = None, site: SiteOption = None, as_json: show.AsJson = False
+    template: TemplateName,
+    overrides: Overrides = None,
+    site: SiteOption = None,
+    multirun: Multirun = False,
+    as_json: show.AsJson = False,
 ) -> None:
-    """Show what submit would do, and do nothing: the offers of all sites with their costs, and the script."""
+    """Show what submit would do, and do nothing: the offers of all sites with their costs, and the script.
+
+    Of several jobs (-m): where each goes, and what it costs there.
+    """
+    if multirun:
+        plan_points(template, overrides or [], site, as_json)
+        return
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     if as_json:
@@ -74,6 +91,7 @@ def submit(
     template: TemplateName,
     overrides: Overrides = None,
     site: SiteOption = None,
+    multirun: Multirun = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")
     ] = False,
@@ -81,8 +99,11 @@ def submit(
 ) -> None:
     """Submit a job at the site that the policy chooses, watch it, and fetch its results.
 
-    Ctrl-C ends the watching, never the job.
+    Ctrl-C ends the watching, never the job. Several jobs (-m) are not watched: it returns as soon as they may start.
     """
+    if multirun:
+        submit_points(template, overrides or [], site, as_json)
+        return
     catalogue = load_catalogue()
     composed, decision = _decide(template, overrides or [], site, catalogue)
     chosen_offer(decision, site)
@@ -93,10 +114,7 @@ def submit(
         try:
             job = running.submit(composed.spec, decision)
         except KeyboardInterrupt:
-            show.err.print(
-                "interrupted: what was recorded goes on with the next command, or with an agent (westward agent start); 'westward jobs' lists it",
-                soft_wrap=True,
-            )
+            show.tell_interrupted()
             raise
         if not as_json:
             _tell_submitted(job, decision)

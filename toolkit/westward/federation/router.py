@@ -7,7 +7,7 @@ an offer whose cost is unknown comes after all whose cost is known, and a start 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -64,6 +64,26 @@ def route(
         decided_at=now,
         notes=_unconverted(policy, prices, currency, offers),
     )
+
+
+def route_all(
+    jobs: Iterable[tuple[JobSpec, Policy, str]],
+    catalogue: Catalogue,
+    snapshot: Snapshot,
+    now: datetime,
+    only_site: str | None = None,
+) -> list[Decision]:
+    """As `route` for each job, its policy and region; those that are equal in all that `route` looks at share one decision."""
+    known: dict[Hashable, Decision] = {}
+    decisions = []
+    for spec, policy, region in jobs:
+        weights = tuple(policy.weights.items())
+        prices = policy.carbon_price_per_kg, policy.waiting_price_per_h
+        looked_at = spec.resources, policy.name, weights, prices, region
+        if looked_at not in known:
+            known[looked_at] = route(spec, policy, region, catalogue, snapshot, now, only_site)
+        decisions.append(known[looked_at])
+    return decisions
 
 
 def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:

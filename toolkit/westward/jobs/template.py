@@ -25,13 +25,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
+from westward.jobs.sweep import parse_overrides
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, AcceleratorRequest, Array, Dependency, JobSpec, Launcher, Resources
 from westward.model.units import parse_memory, parse_moment, parse_walltime
@@ -323,24 +323,14 @@ def _told(template: str, error: Exception) -> InputError:
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
-    try:
-        parsed = _parser().parse_overrides(list(overrides))
-    except HydraException as error:
-        wrong = next((text for text in overrides if "=" not in text), None)
-        what = f"'{wrong}' is not of the form key=value" if wrong else str(error).splitlines()[0]
-        raise InputError(what, "quote a value with spaces or special characters twice: 'name=\"my job\"'") from error
+    parsed = parse_overrides(overrides)
     for override in parsed:
         if override.is_sweep_override():
             raise InputError(
                 f"'{override.input_line}' names several values; one submission takes one",
-                f"quote a value that has commas in it twice: '{override.key_or_group}=\"1,3,7\"'",
+                f"add -m for a job for each; one value that has commas in it is quoted twice: '{override.key_or_group}=\"1,3,7\"'",
             )
     return parsed
-
-
-@cache
-def _parser() -> OverridesParser:
-    return OverridesParser.create()
 
 
 def _appending(override: Override) -> str:

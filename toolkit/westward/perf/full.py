@@ -15,7 +15,7 @@ from typing import Any
 from westward import process
 
 BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate")
-TIMEOUT_S = 900
+TIMEOUT_S = 1800
 
 
 def measure() -> dict[str, Any]:

@@ -1,9 +1,23 @@
 """How fast jobs are submitted: python -m westward.perf.submit_rate [--jobs N] [--rounds N] prints JSON.
 
 Beside Westward's whole road (compose, render, ledger with synchronous=FULL, submit held, record, release) stand, on the same cluster and in
-the same rounds, raw `sbatch` in a loop, raw slurmrestd with one request a job and with two (submit held, release) over one kept connection,
-and submitit. `sbatch` and submitit run on the controller itself, where they have the shortest way; submitit is used as its documentation
-shows, its own pause of 0.2 s between submissions included. The raw requests are encoded before the clock starts. No job starts.
+the same rounds, raw `sbatch` in a loop and 8 at a time, raw slurmrestd with one request a job and with two (submit held, release), and
+submitit. `sbatch` and submitit run on the controller itself, where they have the shortest way; submitit is used as its documentation
+shows, its own pause of 0.2 s between submissions included. The raw requests are encoded before the clock starts, and go over kept
+connections. No job starts.
+
+The figures:
+
+rates: jobs/s of each way (tasks/s of the array), the median and every round. Our roads are timed in this process, the connection open and the
+    template known; `westward_command` is `westward submit ... -m --detach` as a user types it, from the start of its interpreter to its end.
+ratios: our rate to the other's, each beside its aim. Like stands against like: the same requests in flight on both sides, 8 or 1. Only
+    sbatch in a loop has one at a time whatever we have: it is what a user would do instead.
+compared: ratios without an aim, also of unlike things.
+ms_per_job: where our time goes, phase by phase. They overlap (the next jobs are composed while some are on their way), and `render` is
+    timed by itself, so they are more than the whole.
+
+A ratio is the middle one of the rounds' own ratios. What is compared stands side by side in a round, and every second round goes backwards,
+so that neither always has what the other left behind.
 """
 
 from __future__ import annotations
@@ -17,7 +31,8 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
@@ -30,18 +45,49 @@ from westward.lab import engine
 from westward.lab.engine import FileInNode
 from westward.model.job import JobSpec, Submission, new_key
 from westward.model.site import RestDoor, ShellDoor, Site
-from westward.perf.meter import PARTITION, TEMPLATE, Meter, against, machine, median, meter, tell
+from westward.perf.meter import (
+    PARTITION,
+    TEMPLATE,
+    Meter,
+    accepted,
+    against,
+    machine,
+    median,
+    meter,
+    print_report,
+    run_westward,
+    tell,
+)
+from westward.perf.phases import Phases, Timed
 from westward.slurm.client import SlurmClient, open_client
-from westward.slurm.restcall import Caller
+from westward.slurm.restcall import IN_FLIGHT, Caller
 from westward.slurm.restdata import job_fields
 from westward.slurm.resttoken import Token
 from westward.slurm.script import render
-from westward.store.ledger import Job, Ledger, Phase
+from westward.store.ledger import Ledger, Phase
 
-IN_FLIGHT = 8
 SUBMITIT_JOBS = 10
 ARRAY_TASKS = 1000
+NOT_INSTALLED = "not installed"
+COMMAND_TIMEOUT_S = 300.0
+LATER_MIN = 600
 SCRIPT = "/tmp/westward-raw.sbatch"
+# ours, theirs, and what our rate should be to theirs at least
+JUDGED = {
+    "westward / two raw requests, 8 in flight each": ("westward", "raw_rest_two_8_in_flight", 0.8),
+    "westward / two raw requests, 1 in flight each": ("westward_one_in_flight", "raw_rest_two", 0.8),
+    "idempotent / raw slurmrestd, 8 in flight each": ("westward_idempotent", "raw_rest_8_in_flight", 0.85),
+    "idempotent / raw slurmrestd, 1 in flight each": ("westward_idempotent_one_in_flight", "raw_rest", 0.85),
+    "westward / sbatch loop": ("westward", "sbatch_loop", 1.0),
+    "westward by ssh / sbatch loop": ("westward_ssh", "sbatch_loop", 1.0),
+}
+COMPARED = {
+    "westward, 8 in flight / two raw requests, 1 in flight": ("westward", "raw_rest_two"),
+    "idempotent, 8 in flight / raw slurmrestd, 1 in flight": ("westward_idempotent", "raw_rest"),
+    "westward by ssh / sbatch 8 at a time": ("westward_ssh", "sbatch_8_at_a_time"),
+    "westward command / sbatch loop": ("westward_command", "sbatch_loop"),
+    "westward / submitit": ("westward", "submitit"),
+}
 SUBMITIT = """
 import sys, time
 sys.path.insert(0, "/shared/perf-packages")
@@ -55,45 +101,8 @@ print(time.perf_counter() - began)
 """
 
 
-@dataclass
-class Phases:
-    """Where the time went, in seconds."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def timed(self, phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def go(*args: Any, **kwargs: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                result = call(*args, **kwargs)
-            finally:
-                self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began
-            return _TimedContext(self, phase, result) if hasattr(result, "__exit__") else result
-
-        return go
-
-
-@dataclass
-class _TimedContext:
-    phases: Phases
-    phase: str
-    context: Any
-
-    def __enter__(self) -> Any:
-        return self.phases.timed(self.phase, self.context.__enter__)()
-
-    def __exit__(self, *error: object) -> Any:
-        return self.phases.timed(self.phase, self.context.__exit__)(*error)
-
-
-class _Timed:
-    """Something whose calls are timed: all of them under one name, or each under its own."""
-
-    def __init__(self, phases: Phases, inner: Any, phase: str | None = None) -> None:
-        self._phases, self._inner, self._phase = phases, inner, phase
-
-    def __getattr__(self, name: str) -> Any:
-        return self._phases.timed(self._phase or name, getattr(self._inner, name))
+def _open_narrow(site: Site) -> SlurmClient:
+    return cast("SlurmClient", _OneAtATime(open_client(site)))
 
 
 class _OneAtATime:
@@ -155,20 +164,14 @@ class SubmitRate:
                 _copy_module(name, packages)
         return float(self.lab.run("python3", "-c", SUBMITIT.format(partition=PARTITION, jobs=SUBMITIT_JOBS)))
 
-    def raw_rest(self) -> float:
-        return self._raw([replace(one, hold=False) for one in self._submissions(self.jobs)], release=False)
-
-    def raw_rest_two(self) -> float:
-        return self._raw(self._submissions(self.jobs), release=True)
-
-    def raw_rest_two_8(self) -> float:
-        return self._raw(self._submissions(self.jobs), release=True, in_flight=IN_FLIGHT)
-
-    def raw_rest_8(self) -> float:
+    def raw_rest(self, in_flight: int = 1) -> float:
         submissions = [replace(one, hold=False) for one in self._submissions(self.jobs)]
-        return self._raw(submissions, release=False, in_flight=IN_FLIGHT)
+        return self._raw(submissions, release=False, in_flight=in_flight)
 
-    def _raw(self, submissions: Sequence[Submission], *, release: bool, in_flight: int = 1) -> float:
+    def raw_rest_two(self, in_flight: int = 1) -> float:
+        return self._raw(self._submissions(self.jobs), release=True, in_flight=in_flight)
+
+    def _raw(self, submissions: Sequence[Submission], *, release: bool, in_flight: int) -> float:
         (door,) = self.lab.by(RestDoor).doors
         assert isinstance(door, RestDoor)
         caller = Caller(self.lab.site.name, door)
@@ -211,17 +214,27 @@ class SubmitRate:
         return self._road("westward", self.lab.by(RestDoor))
 
     def westward_one_in_flight(self) -> float:
-        return self._road(
-            "westward_one_in_flight",
-            self.lab.by(RestDoor),
-            connect=lambda site: cast("SlurmClient", _OneAtATime(open_client(site))),
-        )
+        return self._road("westward_one_in_flight", self.lab.by(RestDoor), connect=_open_narrow)
 
     def westward_idempotent(self) -> float:
         return self._road("westward_idempotent", self.lab.by(RestDoor), "idempotent=true")
 
+    def westward_idempotent_one_in_flight(self) -> float:
+        road = "westward_idempotent_one_in_flight"
+        return self._road(road, self.lab.by(RestDoor), "idempotent=true", connect=_open_narrow)
+
     def westward_ssh(self) -> float:
         return self._road("westward_ssh", self.lab.by(ShellDoor))
+
+    def westward_command(self) -> float:
+        """The command line, as a process. It routes by itself, so the partition is up meanwhile, and the jobs begin later."""
+        sizes = ",".join(str(next(self._size)) for _ in range(self.jobs))
+        words = ["submit", TEMPLATE, f"size={sizes}", f"begin={LATER_MIN}", "-m", "--detach", "--json"]
+        with self.lab.partition_up():
+            seconds, printed = run_westward(*words, timeout_s=COMMAND_TIMEOUT_S)
+        phases = [point["phase"] for point in json.loads(printed)]
+        assert phases == [Phase.RELEASED] * self.jobs, phases
+        return seconds
 
     def westward_single(self) -> float:
         """One after another, each with its commits and requests to itself."""
@@ -247,8 +260,8 @@ class SubmitRate:
     ) -> float:
         """From the overrides to jobs that may start. The connection is open and the template known, as for whoever submits a second time."""
         phases = Phases()
-        ledger = cast("Ledger", _Timed(phases, self.ledger, "ledger"))
-        with Jobs(ledger, {site.name: site}, lambda site: cast("SlurmClient", _Timed(phases, connect(site)))) as jobs:
+        ledger = cast("Ledger", Timed(phases, self.ledger, "ledger"))
+        with Jobs(ledger, {site.name: site}, lambda site: cast("SlurmClient", Timed(phases, connect(site)))) as jobs:
             jobs.submit(self._compose(*overrides), self.lab.decision)
             phases.seconds.clear()
             began = time.perf_counter()
@@ -256,21 +269,17 @@ class SubmitRate:
             wanted = ((compose(*overrides), self.lab.decision) for _ in range(self.jobs))
             answers = list(jobs.submit_stream(wanted))
             seconds = time.perf_counter() - began
-        for answer in answers:
-            if isinstance(answer, WestwardError):
-                raise answer
-            assert answer.phase is Phase.RELEASED, answer
-        phases.seconds["render"] = self._rendering(answers, overrides)
+        phases.seconds["render"] = self._rendering(len(accepted(answers)), overrides)
         for phase in ("__enter__", "close"):
             phases.seconds.pop(phase, None)
         self.phases.setdefault(name, []).append({phase: 1000 * s / self.jobs for phase, s in phases.seconds.items()})
         return seconds
 
-    def _rendering(self, answers: Sequence[Job | WestwardError], overrides: Sequence[str]) -> float:
-        """Seconds that rendering as many jobs takes by itself."""
+    def _rendering(self, count: int, overrides: Sequence[str]) -> float:
+        """Seconds that rendering so many jobs takes by itself."""
         spec = self._compose(*overrides)
         began = time.perf_counter()
-        for _ in answers:
+        for _ in range(count):
             render(spec, self.offer, self.lab.site, new_key())
         return time.perf_counter() - began
 
@@ -293,52 +302,56 @@ def _copy_module(name: str, folder: Path) -> None:
         shutil.copy(origin, folder)
 
 
-def measure(lab: Meter, jobs: int, rounds: int) -> dict[str, Any]:
-    """Everything, `rounds` times in turn."""
-    rate = SubmitRate(lab, jobs)
-    # what is compared stands side by side, so that the machine's other work weighs on both alike
-    ways: dict[str, tuple[Callable[[], float | None], int]] = {
+Way = Callable[[], float | None]
+
+
+def _ways(rate: SubmitRate) -> dict[str, tuple[Way, int]]:
+    """Every way with its number of jobs. What is compared stands side by side, so that the machine's other work weighs on both alike."""
+    jobs = rate.jobs
+    return {
+        "sbatch_8_at_a_time": (rate.sbatch_8, jobs),
         "westward_ssh": (rate.westward_ssh, jobs),
         "sbatch_loop": (rate.sbatch_loop, jobs),
         "westward": (rate.westward, jobs),
-        "raw_rest_two": (rate.raw_rest_two, jobs),
-        "raw_rest": (rate.raw_rest, jobs),
+        "raw_rest_two_8_in_flight": (partial(rate.raw_rest_two, IN_FLIGHT), jobs),
+        "raw_rest_8_in_flight": (partial(rate.raw_rest, IN_FLIGHT), jobs),
         "westward_idempotent": (rate.westward_idempotent, jobs),
-        "raw_rest_8_in_flight": (rate.raw_rest_8, jobs),
-        "raw_rest_two_8_in_flight": (rate.raw_rest_two_8, jobs),
+        "westward_idempotent_one_in_flight": (rate.westward_idempotent_one_in_flight, jobs),
+        "raw_rest": (rate.raw_rest, jobs),
+        "raw_rest_two": (rate.raw_rest_two, jobs),
         "westward_one_in_flight": (rate.westward_one_in_flight, jobs),
-        "sbatch_8_at_a_time": (rate.sbatch_8, jobs),
         "westward_one_by_one": (rate.westward_single, jobs),
         "westward_array_tasks": (rate.westward_array, ARRAY_TASKS),
+        "westward_command": (rate.westward_command, jobs),
         "submitit": (rate.submitit, SUBMITIT_JOBS),
     }
+
+
+def measure(lab: Meter, jobs: int, rounds: int) -> dict[str, Any]:
+    """Everything, `rounds` times, to and fro."""
+    rate = SubmitRate(lab, jobs)
+    ways = _ways(rate)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
-        for name, (way, count) in ways.items():
+        for name in list(ways) if number % 2 == 0 else reversed(ways):
+            way, count = ways[name]
             seconds = way()
             if seconds is not None:
                 rates[name].append(count / seconds)
                 tell(f"round {number + 1}: {name} {count / seconds:.1f}/s")
             lab.clear()
-    middle = {name: median(values, 1) for name, values in rates.items() if values}
-
-    def ratio(ours: str, theirs: str) -> float:
-        """The middle one of the rounds' ratios."""
-        return median([one / other for one, other in zip(rates[ours], rates[theirs], strict=True)], 3)
-
     return {
-        "rates": {name: {"median": middle[name], "runs": [round(one, 1) for one in rates[name]]} for name in middle},
+        "rates": {
+            name: {"median": median(runs, 1), "runs": [round(one, 1) for one in runs]} if runs else NOT_INSTALLED
+            for name, runs in rates.items()
+        },
         "ratios": {
-            "westward / two raw requests": against(ratio("westward", "raw_rest_two"), 0.8, "higher"),
-            "idempotent / raw slurmrestd": against(ratio("westward_idempotent", "raw_rest"), 0.85, "higher"),
-            "westward / sbatch loop": against(ratio("westward", "sbatch_loop"), 1.0, "higher"),
-            "westward by ssh / sbatch loop": against(ratio("westward_ssh", "sbatch_loop"), 1.0, "higher"),
+            what: against(_ratio(rates[ours], rates[theirs]), aim, "higher")
+            for what, (ours, theirs, aim) in JUDGED.items()
         },
         "compared": {
-            "westward / two raw requests, 8 in flight each": ratio("westward", "raw_rest_two_8_in_flight"),
-            "idempotent / raw slurmrestd, 8 in flight each": ratio("westward_idempotent", "raw_rest_8_in_flight"),
-            "westward / two raw requests, one in flight each": ratio("westward_one_in_flight", "raw_rest_two"),
-            **({"westward / submitit": ratio("westward", "submitit")} if "submitit" in middle else {}),
+            what: _ratio(rates[ours], rates[theirs]) if rates[theirs] else NOT_INSTALLED
+            for what, (ours, theirs) in COMPARED.items()
         },
         "ms_per_job": {
             name: {phase: median([run[phase] for run in runs], 3) for phase in runs[0]}
@@ -347,27 +360,32 @@ def measure(lab: Meter, jobs: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The middle one of the rounds' ratios."""
+    return median([one / other for one, other in zip(ours, theirs, strict=True)], 3)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m westward.perf.submit_rate", description=__doc__)
     parser.add_argument("--jobs", type=int, default=200, help="jobs of each way and round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=6, help="an even number goes to and fro equally often")
     given = parser.parse_args()
+    jobs, rounds = max(1, given.jobs), max(1, given.rounds)
     before = machine()
     with meter("submit-rate") as lab:
-        found = measure(lab, max(1, given.jobs), max(1, given.rounds))
-    report = {
-        "benchmark": "submit_rate",
-        "what": "jobs submitted, recorded and let go, beside what others allow on the same cluster",
-        "unit": "jobs/s (array: tasks/s)",
-        "direction": "higher",
-        **before,
-        "jobs": given.jobs,
-        "rounds": given.rounds,
-        "requests_in_flight": IN_FLIGHT,
+        found = measure(lab, jobs, rounds)
+    print_report(
+        "submit_rate",
+        "jobs submitted, recorded and let go, beside what others allow on the same cluster",
+        "jobs/s (array: tasks/s)",
+        "higher",
+        before,
+        jobs=jobs,
+        rounds=rounds,
+        requests_in_flight=IN_FLIGHT,
         **found,
-    }
-    print(json.dumps(report, indent=1))
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""`westward plan -m` and `submit -m`, as a user runs them: real processes, a site by its shell door, and programs that stand for Slurm's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from unit.federation.worlds import SITES
+from unit.slurm.fakes import FakeSlurm, said
+from westward.directories import config_dir
+from westward.store.ledger import Ledger, Phase
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A cluster with two nodes of 8 CPUs; it refuses whoever wants the size 666."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    made = FakeSlurm(folder)
+    for name in ("node", "partition", "config"):
+        (folder / f"{name}.txt").write_text(said("24.11", name))
+    made.program("scontrol", f'for word; do last=$word; done; [ "$1" = release ] || cat {folder}/$last.txt')
+    made.program("sacct", "")
+    made.program("squeue", "")
+    made.program(
+        "sbatch",
+        'if grep -q -e --size=666; then echo "sbatch: error: Batch job submission failed: Invalid account" >&2; exit 1; fi\n'
+        f'n=$(mktemp {folder}/job.XXXXXX); echo $((1000 + $(stat -c %i "$n") % 1000000))',
+    )
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.delenv("WESTWARD_LEDGER", raising=False)
+    site = yaml.safe_load((SITES / "west.yaml").read_text())
+    site["access"] = {"doors": [{"door": "shell"}]}
+    sites = config_dir() / "sites"
+    sites.mkdir(parents=True)
+    (sites / "west.yaml").write_text(yaml.safe_dump(site))
+    return made
+
+
+def westward(*words: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "westward.cli.main", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    found = json.loads(done.stdout)
+    assert isinstance(found, list)
+    return found
+
+
+def lines(text: str, word: str) -> list[str]:
+    return [line for line in text.splitlines() if word in line]
+
+
+class TestSubmit:
+    def test_every_point_is_a_job(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32,64", "dtype=f32,f64", "-m", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        points = printed(done)
+        assert [point["overrides"] for point in points] == [
+            [f"size={size}", f"dtype={dtype}"] for size in (16, 32, 64) for dtype in ("f32", "f64")
+        ]
+        assert {(point["phase"], point["site"], point["error"]) for point in points} == {("released", "west", None)}
+        jobs = {job.key: job for job in Ledger().jobs()}
+        for point in points:
+            script = jobs[point["key"]].submission.script
+            assert all(f"--{override}" in script for override in point["overrides"])
+        assert len(slurm.calls("sbatch")) == 6
+        assert len([call for call in slurm.calls("scontrol") if call[0] == "-d"]) == 1, "one snapshot"
+
+    def test_it_is_said_how_to_see_them(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32", "begin=600", "--multirun", "--detach")
+        assert done.returncode == 0, done.stderr
+        jobs = list(reversed(Ledger().jobs()))
+        assert all("--begin=" in job.submission.script for job in jobs)
+        keys = [job.key for job in jobs]
+        assert f"2 of 2 submitted. See them: westward jobs. Follow one: westward watch {keys[0]}" in done.stdout
+        for size, key in zip((16, 32), keys, strict=True):
+            (line,) = lines(done.stdout, f"size={size} ")
+            assert key in line and "west" in line and "PENDING" in line
+
+    def test_one_that_is_refused_stops_none_of_the_others(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,666,32", "-m")
+        assert done.returncode == 2
+        (line,) = lines(done.stdout, "size=666")
+        assert "refuses" in line and "Invalid account" in line
+        assert "2 of 3 submitted" in done.stdout
+        assert "error: 1 of 3 points failed:" in done.stderr
+        assert "size=666: site 'west' refuses" in done.stderr
+        assert sorted(job.phase for job in Ledger().jobs()) == [Phase.REFUSED, Phase.RELEASED, Phase.RELEASED]
+
+    def test_what_was_refused_is_in_the_json_too(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=666,16", "-m", "--json")
+        assert done.returncode == 2
+        refused, fine = printed(done)
+        assert refused["exit_code"] == 2 and "Invalid account" in refused["error"] and "key" not in refused
+        assert fine["phase"] == "released"
+
+    @pytest.mark.parametrize(
+        ("overrides", "code", "said"),
+        [
+            (["size=16,32", "nodes=1,64"], 3, "2 of 4 points cannot be submitted, so none was:"),
+            (["size=16,32", "nodes=64"], 3, "no site can run this job"),
+            (["size=16,big"], 2, "point 'size=big' cannot be composed: template 'gemm': size=big: an integer was expected"),
+            (["siz=16,32"], 2, "has no key 'siz'; nearest: size"),
+            (["options.nice=1", "+options.Nope=1,2"], 2, "'Nope' is not a long option of sbatch"),
+            (["size=range(0,1000000)"], 2, "a sweep may have 10,000"),
+        ],
+    )  # fmt: skip
+    def test_one_that_cannot_be_stops_all_before_anything_is_sent(
+        self, slurm: FakeSlurm, overrides: list[str], code: int, said: str
+    ) -> None:
+        done = westward("submit", "gemm", *overrides, "-m")
+        assert (done.returncode, done.stdout) == (code, "")
+        assert said in done.stderr
+        assert (slurm.calls("sbatch"), Ledger().jobs()) == ([], [])
+
+    def test_more_than_go_together_all_arrive(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=range(1,151)", "-m")
+        assert done.returncode == 0, done.stderr
+        assert "150 of 150 submitted (100 of them shown)" in done.stdout
+        assert {job.phase for job in Ledger().jobs()} == {Phase.RELEASED}
+        assert len(slurm.calls("sbatch")) == 150
+
+    def test_without_m_it_is_one_job(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32")
+        assert done.returncode == 2
+        assert "names several values" in done.stderr
+        assert "add -m for a job for each" in done.stderr
+        assert slurm.calls("sbatch") == []
+
+
+class TestPlan:
+    def test_where_each_point_goes_and_what_it_costs(self, slurm: FakeSlurm) -> None:
+        done = westward("plan", "gemm", "nodes=1,2", "size=16,32", "-m")
+        assert (done.returncode, done.stderr) == (0, "")
+        for nodes, cost in ((1, " 0.005 "), (2, " 0.011 ")):
+            for size in (16, 32):
+                (line,) = lines(done.stdout, f"nodes={nodes} size={size} ")
+                assert "west" in line and "gpu" in line and cost in line
+        assert "4 points: 4 at west; cost 0.03" in done.stdout
+        assert slurm.calls("sbatch") == []
+
+    def test_what_fits_nowhere_is_shown_beside_what_does(self, slurm: FakeSlurm) -> None:
+        done = westward("plan", "gemm", "nodes=1,64", "-m")
+        assert done.returncode == 3
+        assert "west" in lines(done.stdout, "nodes=1 ")[0]
+        assert "out: no site can run this job" in lines(done.stdout, "nodes=64 ")[0]
+        assert "2 points: 1 at west" in done.stdout
+        assert "1 of 2 points cannot be submitted" in done.stderr
+
+    def test_json_has_a_decision_for_each(self, slurm: FakeSlurm) -> None:
+        first, second = printed(westward("plan", "gemm", "size=16,32", "-m", "--json"))
+        assert (first["overrides"], second["overrides"]) == (["size=16"], ["size=32"])
+        assert first["chosen"]["site"] == "west" and first["chosen"]["cost"]["total"] > 0
+        assert first["error"] is None
