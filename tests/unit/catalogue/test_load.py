@@ -166,6 +166,34 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes) -> None
         load_site(file)
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("2026-02-30", "day is out of range"),
+        ("2026-01-01T25:00:00", "hour"),
+        ("9" * 5000, "digits"),
+        ("0x_", "base 16"),
+        ("!!timestamp soon", "a text belongs in quotes"),
+        ("!!int ''", "a text belongs in quotes"),
+        ("!!bool perhaps", "perhaps"),
+    ],
+)
+def test_a_value_that_yaml_trips_over_is_named_with_its_line(tmp_path: Path, value: str, problem: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(f"name: x\nplace: {value}\n")
+    with pytest.raises(InputError, match=r"site\.yaml") as caught:
+        load_site(file)
+    assert problem in str(caught.value)
+    assert "line 2" in str(caught.value)
+
+
+def test_a_file_that_is_nested_beyond_reason_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("[" * 5000)
+    with pytest.raises(InputError, match=r"site\.yaml.*nested too deeply"):
+        load_site(file)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.yaml.*No such file"):
         load_site(tmp_path / "nothing.yaml")
