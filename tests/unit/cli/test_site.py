@@ -220,6 +220,44 @@ def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | 
     assert (told["name"], told["file"]) == ("west", str(the_file()))
 
 
+class TestBrokenDescriptions:
+    @pytest.fixture(autouse=True)
+    def one_is_broken(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        the_file("broken").write_text("place: 2026-02-30")
+
+    @pytest.mark.parametrize(
+        "words", [("list",), ("show", "west"), ("check", "west"), ("check",), ("add", "new", SSH)], ids=" ".join
+    )
+    def test_the_other_sites_go_on_with_a_warning(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture, words: tuple[str, ...]
+    ) -> None:
+        result = westward(*words)
+        assert result.exit_code == 0, result.output
+        assert SSH in result.output
+        (told,) = caplog.messages
+        assert "broken.yaml" in told
+
+    @pytest.mark.parametrize("verb", ["show", "check"])
+    def test_the_one_itself_says_what_is_wrong(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture, verb: str
+    ) -> None:
+        error = failed(westward(verb, "broken"), InputError)
+        assert "day is out of range" in str(error)
+        assert caplog.messages == [], "it is not told twice"
+
+    def test_a_name_that_is_described_twice_is_listed_twice_and_asked_never(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        the_file("broken").write_text(the_file().read_text())
+        told = json.loads(westward("list", "--json").stdout)
+        assert [(site["name"], site["used"]) for site in told] == [("west", False)] * 2
+        assert "described twice" in caplog.text
+        error = failed(westward("show", "west"), InputError)
+        assert "broken.yaml and" in str(error)
+        assert "rename or remove one" in error.next_step
+
+
 def test_nothing_that_a_cluster_says_reaches_the_terminal_as_a_command(
     westward: Westward, behind: dict[str, Answering | WestwardError]
 ) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from westward.catalogue import survey
 from westward.catalogue.address import DoorOptions, door_at
-from westward.catalogue.load import default_region, known_sites, load_site, site_files
+from westward.catalogue.load import default_region, known_sites, readable_sites, unambiguous, warn
 from westward.catalogue.sitefile import site_text, unknown_figures
 from westward.catalogue.survey import Answer, Refusal, Wishes
 from westward.cli import show, sitetables
@@ -97,17 +97,19 @@ def add(
 @app.command("list")
 def list_sites(as_json: show.AsJson = False) -> None:
     """List the sites that are described here. Asks none of them."""
-    found = [(load_site(file), file) for file in site_files()]
+    found = readable_sites()
+    used = unambiguous(found)
     if as_json:
-        show.print_json([{**sitetables.facts(site), "file": str(file)} for site, file in found])
+        show.print_json(
+            [{**sitetables.facts(site), "file": str(file), "used": site.name in used} for site, file in found]
+        )
         return
     listed = show.table("", "site", "cluster", "doors", "root", "account", "unknown", "description")
     for site, file in found:
         unknown = len(unknown_figures(site))
         cells = [site.name, site.cluster, "\n".join(map(str, site.doors)), site.root, site.account or "-"]
-        listed.add_row(
-            *map(sitetables.cell, cells), f"{unknown} figures" if unknown else "-", sitetables.cell(_short(file))
-        )
+        cells += [f"{unknown} figures" if unknown else "-", _short(file)]
+        listed.add_row(*map(sitetables.cell, cells), style="" if site.name in used else "red")
     if found:
         show.out.print(listed)
     else:
@@ -117,7 +119,7 @@ def list_sites(as_json: show.AsJson = False) -> None:
 @app.command("show")
 def show_site(name: Name, as_json: show.AsJson = False) -> None:
     """Show what is known of a site, and what it says of itself now."""
-    site = _known(name)
+    (site,) = _known([name])
     with _waiting(f"asking {name}"):
         said = survey.ask(site)
     answers = [answer for answer in said if isinstance(answer, Answer)]
@@ -148,7 +150,7 @@ def check(
     as_json: show.AsJson = False,
 ) -> None:
     """Try each way into each site, and compare what it says with its description. Exit code 4 where a site has no way in."""
-    sites = [_known(name) for name in names] if names else list(known_sites().values())
+    sites = _known(names or [])
     if not sites:
         raise NotFound("no site is described here", "add one with 'westward site add NAME ssh://USER@LOGIN-NODE'")
     checked: list[tuple[Site, list[Answer | Refusal]]] = []
@@ -188,9 +190,9 @@ def _target(name: str, overwrite: bool) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"'{name}' cannot be the name of a site", "use letters, digits, '.', '_' and '-'")
-    target = config_dir() / "sites" / f"{name}.yaml"
-    for file in site_files():
-        if file != target and load_site(file).name == name:
+    target = _file_of(name)
+    for site, file in readable_sites():
+        if file != target and site.name == name:
             raise InputError(f"there is a site '{name}' already, described in {file}", "choose another name")
     if target.exists() and not overwrite:
         raise Unsafe(
@@ -210,14 +212,32 @@ def _file(path: Path | None, option: str) -> Path | None:
     return absolute
 
 
-def _known(name: str) -> Site:
-    sites = known_sites()
-    if name not in sites:
-        raise NotFound(
-            f"there is no site '{name}'",
-            f"known: {', '.join(sites)}" if sites else f"add it with 'westward site add {name} ssh://USER@LOGIN-NODE'",
+def _known(names: Sequence[str]) -> list[Site]:
+    """The sites of those names; all where none is named. What is left out beside them is told.
+
+    Raises:
+        InputError: one of them is described so that it cannot be used, or not at all.
+    """
+    left_out: dict[str, InputError] = {}
+    sites = known_sites(left_out.__setitem__)
+    missing = next((name for name in names if name not in sites), None)
+    error = left_out.get(missing) or left_out.get(str(_file_of(missing))) if missing is not None else None
+    for about, problem in left_out.items():
+        if problem is not error:
+            warn(about, problem)
+    if missing is not None:
+        raise error or NotFound(
+            f"there is no site '{missing}'",
+            f"known: {', '.join(sites)}"
+            if sites
+            else f"add it with 'westward site add {missing} ssh://USER@LOGIN-NODE'",
         )
-    return sites[name]
+    return [sites[name] for name in names] if names else list(sites.values())
+
+
+def _file_of(name: str) -> Path:
+    """The file that `add` writes."""
+    return config_dir() / "sites" / f"{name}.yaml"
 
 
 def _answers(name: str, said: Sequence[Answer | Refusal]) -> list[Answer]:
