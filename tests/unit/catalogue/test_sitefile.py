@@ -156,6 +156,7 @@ def test_paths_of_this_host_may_begin_with_the_home_directory() -> None:
         ({"door": "rest", "url": "https://h", "user": "u", "token_command": "renew"}, "token_command", "a list"),
         ({"door": "rest", "url": "https://h", "user": "u", "token_command": [1]}, "token_command", "a list of words"),
         ({"door": "rest", "url": "http://h", "user": "u", "token_file": "/t"}, "url", "in the clear"),
+        ({"door": "rest", "url": "https://h", "user": "a b", "token_file": "/t"}, "user", "the name of a user"),
         ({"door": "rest", "url": "ftp://h", "user": "u", "token_file": "/t"}, "url", "not a way"),
     ],
 )

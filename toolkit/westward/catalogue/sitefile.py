@@ -106,7 +106,8 @@ def _rest(door: Reader) -> RestDoor:
     command = door.take("token_command", list, [])
     if not all(isinstance(word, str) for word in command):
         raise door.error("token_command", "a list of words was expected: the program and its arguments")
-    value = RestDoor(url, door.take("user", str), _path(door, "token_file"), tuple(command))
+    user = door.word("user", USER, "the name of a user")
+    value = RestDoor(url, user, _path(door, "token_file"), tuple(command))
     if not value.token_file and not value.token_command:
         raise door.error("token_file", "is missing (or give a token_command)")
     return value
