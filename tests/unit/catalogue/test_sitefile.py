@@ -116,6 +116,7 @@ FIGURE = {"value": 1.5, "source": "a tariff", "as_of": "2026", "estimated": Fals
         {"prices": {}, "power": {}},
         {"prices": {"currency": "unknown", "accelerator_hour": "unknown", "cpu_hour": "unknown"}},
         {"prices": {"accelerator_hour": {"h100": "unknown"}}, "power": {"pue": "unknown", "cpu_w": "unknown"}},
+        {"links": "unknown", "account": "unknown", "qos": "unknown", "mpi": "unknown"},
         {"links": {"here": "unknown", "there": {"rtt_ms": "unknown"}}},
     ],
 )

@@ -59,10 +59,10 @@ def read_site(top: Reader) -> Site:
         root=top.take("root", str),
         prices=_prices(top.section("prices")) if _is_known(top, "prices") else Prices(),
         power=_power(top.section("power")) if _is_known(top, "power") else Power(),
-        links=_links(top.section("links", {})),
-        account=top.take("account", str, None),
-        qos=top.take("qos", str, None),
-        mpi=top.take("mpi", str, None),
+        links=_links(top.section("links", {})) if _is_known(top, "links") else {},
+        account=_known_text(top, "account"),
+        qos=_known_text(top, "qos"),
+        mpi=_known_text(top, "mpi"),
         environment=_environment(top.section("environment", {})),
         observed=_observed(top.section("observed")) if _is_known(top, "observed") else None,
     )
@@ -75,6 +75,10 @@ def read_site(top: Reader) -> Site:
 
 def _is_known(above: Reader, key: str) -> bool:
     return above.take(key, object, UNKNOWN) != UNKNOWN
+
+
+def _known_text(above: Reader, key: str) -> str | None:
+    return above.take(key, str, None) if _is_known(above, key) else None
 
 
 def _texts(mapping: Reader) -> dict[str, str]:
