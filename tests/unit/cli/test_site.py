@@ -209,6 +209,37 @@ class TestShow:
         failed(result, Unreachable)
 
 
+class TestWhatToFillIn:
+    """'westward plan' sends here whoever sees an unknown cost."""
+
+    @pytest.fixture(autouse=True)
+    def a_chip_that_nobody_knows(self, behind: dict[str, Answering | WestwardError]) -> None:
+        behind[f"shell {SSH}"] = Answering(state_=cluster(node(accelerators={"MI300X": 8}), default=True))
+
+    def test_add_and_show_name_the_chip_and_where_its_power_goes(self, westward: Westward) -> None:
+        for words in (("add", "west", SSH), ("show", "west"), ("show", "west", "--json")):
+            said = westward(*words).output.replace("\n", "")
+            assert "the price of mi300x" in said, words
+            assert f"the power of mi300x (in {config_dir()}/accelerators.yaml)" in said, words
+
+    def test_show_names_a_chip_that_the_description_does_not(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        content = yaml.safe_load(the_file().read_text())
+        del content["observed"], content["prices"]
+        the_file().write_text(yaml.safe_dump(content))
+        assert "the price of mi300x" in westward("show", "west").output
+
+    def test_a_file_of_chips_that_cannot_be_read_hides_nothing(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config_dir().mkdir(parents=True)
+        (config_dir() / "accelerators.yaml").write_text("mi300x: fast")
+        result = westward("add", "west", SSH)
+        assert result.exit_code == 0, result.output
+        assert "the power of mi300x" in result.output
+        assert "accelerators.yaml: mi300x" in caplog.text
+
+
 def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
     assert "westward site add" in westward("list").output
     westward("add", "west", SSH)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from westward.catalogue.sitefile import read_site
@@ -14,6 +14,7 @@ from westward.model.site import Accelerator, Catalogue, Site
 from westward.yamlfile import Reader, open_yaml
 
 _HERE = Path(__file__).parent
+_CHIPS = _HERE / "accelerators.yaml"
 _log = logging.getLogger("westward")
 
 # is told what a problem is about (a file, or the name of a site), and the problem
@@ -82,9 +83,26 @@ def _twice(name: str, files: Sequence[Path]) -> InputError:
 
 def load_accelerators() -> dict[str, Accelerator]:
     """The chips by name, in lower case: where a peak figure comes from. The user's `accelerators.yaml` adds to ours, or overrides it."""
-    own = config_dir() / "accelerators.yaml"
-    files = [_HERE / "accelerators.yaml", *([own] if own.is_file() else [])]
+    own = own_chips_file()
+    return _chips(_CHIPS, *([own] if own.is_file() else []))
+
+
+def known_chips(tell: Tell = warn) -> Collection[str]:
+    """The names of the chips, in lower case; without the user's own where that file cannot be read, which `tell` hears."""
+    try:
+        return load_accelerators().keys()
+    except InputError as error:
+        tell(str(own_chips_file()), error)
+        return _chips(_CHIPS).keys()
+
+
+def _chips(*files: Path) -> dict[str, Accelerator]:
     return {name.lower(): _accelerator(name, chip) for file in files for name, chip in open_yaml(file).sections()}
+
+
+def own_chips_file() -> Path:
+    """Where a user describes chips that do not come with Westward. It need not be there."""
+    return config_dir() / "accelerators.yaml"
 
 
 def _accelerator(name: str, chip: Reader) -> Accelerator:

@@ -5,7 +5,7 @@ What nobody knows is left out or says `unknown`; it is never taken for zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -354,19 +354,3 @@ def _association_fields(account: Association) -> dict[str, Any]:
         "qos": list(account.qos),
         **_given(account, "default_qos"),
     }
-
-
-def unknown_figures(site: Site) -> list[str]:
-    """What is not known of a site's costs, in words for its user."""
-    prices, power = site.prices, site.power
-    named: Iterable[tuple[str, object]] = (
-        ("the price of a CPU-hour", prices.cpu_hour),
-        ("the PUE", power.pue),
-        ("the price of electricity", power.price_per_kwh),
-        ("its carbon", power.carbon_kg_per_kwh),
-        ("the power of a CPU", power.cpu_w),
-    )
-    partitions = site.observed.partitions if site.observed else ()
-    chips = sorted({chip.lower() for partition in partitions for chip in partition.accelerators})
-    rents = [f"the price of {chip}" for chip in chips if chip not in prices.accelerator_hour]
-    return rents + [name for name, figure in named if figure is None]

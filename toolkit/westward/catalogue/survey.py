@@ -213,6 +213,11 @@ def observe(answers: Sequence[Answer]) -> Observed:
     )
 
 
+def chips(answers: Sequence[Answer]) -> set[str]:
+    """The chips that a cluster says it has."""
+    return {chip for answer in answers for node in answer.state.nodes for chip in node.accelerators}
+
+
 def _accelerators(state: ClusterState, partition: str) -> dict[str, int]:
     """All accelerators of a partition's nodes, by chip."""
     chips: Counter[str] = Counter()

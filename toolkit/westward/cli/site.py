@@ -14,8 +14,9 @@ from rich.text import Text
 
 from westward.catalogue import survey
 from westward.catalogue.address import DoorOptions, door_at
-from westward.catalogue.load import default_region, known_sites, readable_sites, unambiguous, warn
-from westward.catalogue.sitefile import site_text, unknown_figures
+from westward.catalogue.gaps import tilde, unknown_figures
+from westward.catalogue.load import default_region, known_chips, known_sites, readable_sites, unambiguous, warn
+from westward.catalogue.sitefile import site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
 from westward.cli import show, sitetables
 from westward.directories import config_dir, private_dir, write_private
@@ -88,7 +89,8 @@ def add(
     else:
         private_dir(target.parent)
         write_private(target, text)
-        sitetables.tell_added(site, answers, target)
+        unknown = unknown_figures(site, known_chips(), survey.chips(answers))
+        sitetables.tell_added(site, answers, unknown, target)
     sitetables.tell_refusals(said, f"left out of '{name}'")
     for concern in survey.concerns(site, answers):
         show.err.print(Text.assemble(("warning: ", "yellow"), show.printable(concern)), soft_wrap=True)
@@ -98,17 +100,24 @@ def add(
 def list_sites(as_json: show.AsJson = False) -> None:
     """List the sites that are described here. Asks none of them."""
     found = readable_sites()
-    used = unambiguous(found)
+    used, chips = unambiguous(found), known_chips()
     if as_json:
         show.print_json(
-            [{**sitetables.facts(site), "file": str(file), "used": site.name in used} for site, file in found]
+            [
+                {
+                    **sitetables.facts(site, unknown_figures(site, chips)),
+                    "file": str(file),
+                    "used": site.name in used,
+                }
+                for site, file in found
+            ]
         )
         return
     listed = show.table("", "site", "cluster", "doors", "root", "account", "unknown", "description")
     for site, file in found:
-        unknown = len(unknown_figures(site))
+        unknown = len(unknown_figures(site, chips))
         cells = [site.name, site.cluster, "\n".join(map(str, site.doors)), site.root, site.account or "-"]
-        cells += [f"{unknown} figures" if unknown else "-", _short(file)]
+        cells += [f"{unknown} figures" if unknown else "-", tilde(file)]
         listed.add_row(*map(sitetables.cell, cells), style="" if site.name in used else "red")
     if found:
         show.out.print(listed)
@@ -123,16 +132,17 @@ def show_site(name: Name, as_json: show.AsJson = False) -> None:
     with _waiting(f"asking {name}"):
         said = survey.ask(site)
     answers = [answer for answer in said if isinstance(answer, Answer)]
+    unknown = unknown_figures(site, known_chips(), survey.chips(answers))
     if as_json:
         show.print_json(
             {
-                **sitetables.facts(site),
+                **sitetables.facts(site, unknown),
                 "doors": [sitetables.door_facts(each) for each in said],
                 **sitetables.live_facts(answers),
             }
         )
     else:
-        sitetables.show_description(site)
+        sitetables.show_description(site, unknown)
         show.out.print(sitetables.doors_table("ways in", [(site, said)]))
         if answers:
             state, seen = answers[0].state, survey.observe(answers)
@@ -265,11 +275,6 @@ def _header(site: Site) -> str:
     seen = site.observed
     when = f", {seen.at:%Y-%m-%d %H:%M} UTC" if seen else ""
     return f"# Written by westward site add{when}. It is yours to change; 'westward site check {site.name}' reads it.\n"
-
-
-def _short(file: Path) -> str:
-    """A file of the user's with ~ for the home directory."""
-    return f"~/{file.relative_to(Path.home())}" if file.is_relative_to(Path.home()) else str(file)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from westward.catalogue import survey
-from westward.catalogue.sitefile import unknown_figures
 from westward.catalogue.survey import Answer, Refusal
 from westward.cli import show
 from westward.model.site import ClusterState, Observed, Site
@@ -22,7 +21,7 @@ from westward.model.units import format_duration, format_walltime
 SEEN_S = 2.0  # clocks are compared to about a second
 
 
-def tell_added(site: Site, answers: Sequence[Answer], target: Path) -> None:
+def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], target: Path) -> None:
     seen = site.observed
     doors = ", ".join(f"{answer.door} ({_milliseconds(answer)} away)" for answer in answers)
     show.out.print(
@@ -37,7 +36,7 @@ def tell_added(site: Site, answers: Sequence[Answer], target: Path) -> None:
         "account": f"{site.account or 'none named'}{f' (of {accounts})' if accounts else ''}",
         "MPI": site.mpi or _no_mpi(answers),
         "clock": _skew(answers),
-        "unknown": ", ".join(unknown_figures(site)) or "nothing",
+        "unknown": ", ".join(unknown) or "nothing",
         "written to": str(target),
     }
     for label, fact in facts.items():
@@ -75,8 +74,7 @@ def tell_refusals(said: Sequence[Answer | Refusal], where: str) -> None:
                 show.err.print(f"  next:  {escape(show.printable(each.error.next_step))}", soft_wrap=True)
 
 
-def show_description(site: Site) -> None:
-    unknown = unknown_figures(site)
+def show_description(site: Site, unknown: Sequence[str]) -> None:
     facts = {
         "cluster": site.cluster,
         "region, place": f"{site.region}, {site.place}",
@@ -184,9 +182,9 @@ def accounts_table(answer: Answer) -> Table:
     return made
 
 
-def facts(site: Site) -> dict[str, Any]:
+def facts(site: Site, unknown: Sequence[str]) -> dict[str, Any]:
     """A description for --json."""
-    return {**asdict(site), "doors": [str(door) for door in site.doors], "unknown": unknown_figures(site)}
+    return {**asdict(site), "doors": [str(door) for door in site.doors], "unknown": unknown}
 
 
 def door_facts(each: Answer | Refusal) -> dict[str, Any]:
