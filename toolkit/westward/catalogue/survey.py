@@ -178,8 +178,14 @@ def _links(region: str, answers: Sequence[Answer]) -> dict[str, Link]:
     if not measured:
         return {}
     rtt_s, door = measured[0]
-    source = f"measured by westward site add: median of {reach.TRIES} round trips by {door}"
     today = datetime.now(UTC).date().isoformat()
+    if reach.is_here(door):
+        return {
+            region: Link(
+                Figure(0.0, f"not measured: this host is at the cluster (door: {door})", today, estimated=True)
+            )
+        }
+    source = f"measured by westward site add: median of {reach.TRIES} round trips by {door}"
     return {region: Link(Figure(round(rtt_s * 1000, 2), source, today, estimated=False))}
 
 

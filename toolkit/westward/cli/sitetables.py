@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from westward.catalogue import survey
+from westward.catalogue import reach, survey
 from westward.catalogue.survey import Answer, Refusal
 from westward.cli import show
 from westward.model.site import ClusterState, Observed, Site
@@ -23,7 +23,7 @@ SEEN_S = 2.0  # clocks are compared to about a second
 
 def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], target: Path) -> None:
     seen = site.observed
-    doors = ", ".join(f"{answer.door} ({_milliseconds(answer)} away)" for answer in answers)
+    doors = ", ".join(f"{answer.door} ({_away(answer)})" for answer in answers)
     show.out.print(
         f"[bold]{escape(site.name)}[/]: cluster {cell(site.cluster)}, Slurm {cell(answers[0].state.version)}, by {cell(doors)}",
         soft_wrap=True,
@@ -59,7 +59,13 @@ def _no_mpi(answers: Sequence[Answer]) -> str:
     return f"unknown: {has}; MPI jobs need 'mpi:' in the description, as its MPI library was built"
 
 
+def _away(answer: Answer) -> str:
+    return "here" if reach.is_here(answer.door) else f"{_milliseconds(answer)} away"
+
+
 def _milliseconds(answer: Answer) -> str:
+    if reach.is_here(answer.door):
+        return "-"
     return f"{answer.rtt_s * 1000:.1f} ms" if answer.rtt_s is not None else "?"
 
 
