@@ -76,7 +76,7 @@ class TestAdd:
             "physics",
             "unknown",
             "price of h100",
-            "westward plan gemm",
+            "westward submit command 'command=[hostname]' --site west\n",
         ):
             assert words in result.output, words
 
@@ -128,6 +128,44 @@ class TestAdd:
     def test_a_file_that_is_not_there_is_named_before_anybody_is_asked(self, westward: Westward) -> None:
         error = failed(westward("add", "west", SSH, "--identity-file", "/nowhere/key"), InputError)
         assert "--identity-file: there is no file '/nowhere/key'" in str(error)
+
+    def test_a_token_s_file_may_be_one_that_its_command_will_make(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError], tmp_path: Path
+    ) -> None:
+        behind["rest https://gate.west"] = Answering()
+        words = ["add", "west", "https://gate.west", "--user", "u17", "--token-file", str(tmp_path / "new.jwt")]
+        assert "there is no file" in str(failed(westward(*words), InputError))
+        result = westward(*words, "--token-command", "ssh login 'scontrol token'")
+        assert result.exit_code == 0, result.output
+        (door,) = load_site(the_file()).doors
+        assert door == RestDoor("https://gate.west", "u17", tmp_path / "new.jwt", ("ssh", "login", "scontrol token"))
+
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [
+            ("--token-command", "foo 'bar", "--token-command: No closing quotation"),
+            ("--token-file", "/nowhere/at/all/jwt", "--token-file: there is no directory '/nowhere/at/all'"),
+            ("--token-file", "/etc", "--token-file: there is no file '/etc'"),
+            ("--user", "a b", "'a b' cannot be the name of a user"),
+            ("--commands", "bin", "'bin' does not say where the Slurm commands are"),
+        ],
+    )
+    def test_an_option_that_cannot_be_meant_is_named_before_anybody_is_asked(
+        self, westward: Westward, option: str, value: str, said: str
+    ) -> None:
+        options = {"--user": "u17", "--token-command": "renew", option: value}
+        words = [word for pair in options.items() for word in pair]
+        for url in ("https://gate.west", SSH):
+            assert said in str(failed(westward("add", "west", url, *words), InputError))
+        assert not the_file().exists()
+
+    def test_what_the_reader_would_refuse_is_not_written(
+        self, westward: Westward, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("westward.cli.site.site_text", lambda site: "name: west\n")
+        error = failed(westward("add", "west", SSH), InputError)
+        assert f"{the_file()}: access: is missing" in str(error)
+        assert not the_file().exists()
 
     def test_a_wrong_clock_is_told(self, westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
         behind[f"shell {SSH}"] = Answering(ahead_s=90)

@@ -16,12 +16,13 @@ from westward.catalogue import survey
 from westward.catalogue.address import DoorOptions, door_at
 from westward.catalogue.gaps import tilde, unknown_figures
 from westward.catalogue.load import default_region, known_chips, known_sites, readable_sites, unambiguous, warn
-from westward.catalogue.sitefile import site_text
+from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
 from westward.cli import show, sitetables
 from westward.directories import config_dir, private_dir, write_private
 from westward.errors import InputError, NotFound, Unreachable, Unsafe
 from westward.model.site import Site
+from westward.yamlfile import read_yaml
 
 app = typer.Typer(help="The clusters that jobs can go to.", no_args_is_help=True)
 
@@ -72,8 +73,8 @@ def add(
     target = _target(name, overwrite=force or dry_run)
     options = DoorOptions(
         user,
-        _file(token_file, "--token-file"),
-        tuple(shlex.split(token_command)) if token_command else (),
+        _file(token_file, "--token-file", to_be_made=bool(token_command)),
+        _words(token_command or "", "--token-command"),
         _file(identity_file, "--identity-file"),
         _file(known_hosts, "--known-hosts"),
         commands,
@@ -84,6 +85,7 @@ def add(
     answers = _answers(name, said)
     site = survey.describe(name, answers, Wishes(region or default_region(), root, account, qos, mpi))
     text = _header(site) + site_text(site)
+    read_site(read_yaml(text, target))  # what cannot be read again is not written
     if dry_run:
         print(text, end="")
     else:
@@ -212,14 +214,30 @@ def _target(name: str, overwrite: bool) -> Path:
     return target
 
 
-def _file(path: Path | None, option: str) -> Path | None:
-    """The absolute path of a file that is there."""
+def _file(path: Path | None, option: str, to_be_made: bool = False) -> Path | None:
+    """The absolute path of a file that is there; of one `to_be_made` its directory suffices."""
     if path is None:
         return None
     absolute = path.expanduser().absolute()
-    if not absolute.is_file():
+    if to_be_made and not absolute.exists():
+        if not absolute.parent.is_dir():
+            raise InputError(
+                f"{option}: there is no directory '{absolute.parent}' to keep the token in", "make it first"
+            )
+    elif not absolute.is_file():
         raise InputError(f"{option}: there is no file '{absolute}'")
     return absolute
+
+
+def _words(command: str, option: str) -> tuple[str, ...]:
+    """A program and its arguments, as a shell would split them."""
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        # what was typed may hold a secret: it is not repeated
+        raise InputError(
+            f"{option}: {error}", f"quote it as for a shell: {option} 'PROGRAM \"ONE ARGUMENT\"'"
+        ) from error
 
 
 def _known(names: Sequence[str]) -> list[Site]:

@@ -41,7 +41,8 @@ def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], ta
     }
     for label, fact in facts.items():
         show.out.print(f"  {label:14} {cell(fact)}", soft_wrap=True)
-    show.out.print(f"next:  westward plan gemm --site {escape(site.name)}")
+    # a template of ours would need westward_bench there
+    show.out.print(Text(f"next:  westward submit command 'command=[hostname]' --site {site.name}"), soft_wrap=True)
 
 
 def _skew(answers: Sequence[Answer]) -> str:
