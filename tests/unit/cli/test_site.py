@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
 
 from unit.catalogue.answering import ACCOUNT, Answering
+from unit.cli.sites import SSH, Westward, failed, the_file
+from unit.cli.sites import behind as behind  # a fixture
+from unit.cli.sites import westward as westward  # a fixture
 from unit.federation.worlds import SITES, cluster, full, node
-from westward.catalogue import reach, survey
 from westward.catalogue.load import load_catalogue, load_site
-from westward.cli.site import app
 from westward.directories import config_dir, state_dir
 from westward.errors import AccessRefused, InputError, NotFound, Unreachable, Unsafe, WestwardError
-from westward.model.site import Door, RestDoor, ShellDoor, Site
-
-SSH = "ssh://u17@login.west"
-Westward = Callable[..., Result]
-
-
-@pytest.fixture
-def behind(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answering | WestwardError]:
-    """What is behind each door, by the door's own words."""
-    made: dict[str, Answering | WestwardError] = {f"shell {SSH}": Answering(state_=cluster(node(), default=True))}
-
-    def connect(site: Site, door: Door) -> Any:
-        found = made[str(door)]
-        if isinstance(found, WestwardError):
-            raise found
-        return found
-
-    ask = survey.ask
-    monkeypatch.setattr(survey, "ask", lambda site: ask(site, connect))
-    monkeypatch.setattr(reach, "writable", lambda door, directory: True)
-    monkeypatch.setattr(reach, "round_trip_s", lambda door: 0.02)
-    return made
-
-
-@pytest.fixture
-def westward(behind: dict[str, Answering | WestwardError]) -> Westward:
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(app, list(words))
-
-    return run
-
-
-def the_file(name: str = "west") -> Path:
-    return config_dir() / "sites" / f"{name}.yaml"
-
-
-def failed(result: Result, kind: type[WestwardError]) -> WestwardError:
-    assert isinstance(result.exception, kind), result.output
-    return result.exception
+from westward.model.site import RestDoor, ShellDoor
 
 
 class TestAdd:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from westward.catalogue import reach
 from westward.errors import InputError, SiteRefused, WestwardError
@@ -148,6 +149,34 @@ def describe(name: str, answers: Sequence[Answer], wishes: Wishes) -> Site:
         mpi=wishes.mpi or _mpi(mpi),
         observed=observe(answers),
     )
+
+
+_BLANK = {
+    "region": "unknown",
+    "place": "unknown",
+    "files": {},
+    "prices": Prices(),
+    "power": Power(),
+    "mpi": None,
+    "environment": {},
+}
+
+
+def keep(before: Site, now: Site) -> tuple[Site, list[str]]:
+    """A description made anew, with what its user had filled in `before` and the cluster does not tell; and what that is.
+
+    Nothing is taken over from the description of another cluster.
+    """
+    if before.cluster != now.cluster:
+        return now, []
+    kept: dict[str, Any] = {
+        name: getattr(before, name)
+        for name, blank in _BLANK.items()
+        if getattr(now, name) == blank and getattr(before, name) != blank
+    }
+    if before.links.keys() - now.links.keys():
+        kept["links"] = {**before.links, **now.links}
+    return replace(now, **kept), list(kept)
 
 
 def _granted(name: str, account: Account, wishes: Wishes) -> None:

@@ -15,12 +15,19 @@ from rich.text import Text
 from westward.catalogue import survey
 from westward.catalogue.address import DoorOptions, door_at
 from westward.catalogue.gaps import tilde, unknown_figures
-from westward.catalogue.load import default_region, known_chips, known_sites, readable_sites, unambiguous, warn
+from westward.catalogue.load import (
+    default_region,
+    known_chips,
+    known_sites,
+    readable_sites,
+    unambiguous,
+    warn,
+)
 from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
-from westward.cli import show, sitetables
-from westward.directories import config_dir, private_dir, write_private
-from westward.errors import InputError, NotFound, Unreachable, Unsafe
+from westward.cli import show, sitetables, sitewrite
+from westward.directories import config_dir
+from westward.errors import InputError, NotFound, Unreachable
 from westward.model.site import Site
 from westward.yamlfile import read_yaml
 
@@ -71,6 +78,7 @@ def add(
 ) -> None:
     """Ask a cluster what it is, and write that down, so that jobs can go there. Nothing is installed there."""
     target = _target(name, overwrite=force or dry_run)
+    before = sitewrite.described_in(target)
     options = DoorOptions(
         user,
         _file(token_file, "--token-file", to_be_made=bool(token_command)),
@@ -84,15 +92,19 @@ def add(
         said = survey.ask(survey.provisional(name, doors, root))
     answers = _answers(name, said)
     site = survey.describe(name, answers, Wishes(region or default_region(), root, account, qos, mpi))
+    site, kept = survey.keep(before, site) if isinstance(before, Site) else (site, [])
     text = _header(site) + site_text(site)
     read_site(read_yaml(text, target))  # what cannot be read again is not written
     if dry_run:
         print(text, end="")
     else:
-        private_dir(target.parent)
-        write_private(target, text)
+        sitewrite.refuse_to_move_jobs(site, before, target, force)
+        backup = sitewrite.write(target, text, force)
         unknown = unknown_figures(site, known_chips(), survey.chips(answers))
-        sitetables.tell_added(site, answers, unknown, target)
+        more = {"written to": tilde(target)}
+        if backup is not None:
+            more["before"] = f"{tilde(backup)}; kept of it: {', '.join(kept) or 'nothing'}"
+        sitetables.tell_added(site, answers, unknown, more)
     sitetables.tell_refusals(said, f"left out of '{name}'")
     for concern in survey.concerns(site, answers):
         show.err.print(Text.assemble(("warning: ", "yellow"), show.printable(concern)), soft_wrap=True)
@@ -207,10 +219,7 @@ def _target(name: str, overwrite: bool) -> Path:
         if file != target and site.name == name:
             raise InputError(f"there is a site '{name}' already, described in {file}", "choose another name")
     if target.exists() and not overwrite:
-        raise Unsafe(
-            f"there is a site '{name}' already, described in {target}; what you wrote into it would be lost",
-            "add --force to overwrite it, or look first at what it would become: --dry-run",
-        )
+        raise sitewrite.is_there(target)
     return target
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -21,7 +20,7 @@ from westward.model.units import format_duration, format_walltime
 SEEN_S = 2.0  # clocks are compared to about a second
 
 
-def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], target: Path) -> None:
+def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], more: Mapping[str, str]) -> None:
     seen = site.observed
     doors = ", ".join(f"{answer.door} ({_away(answer)})" for answer in answers)
     show.out.print(
@@ -37,7 +36,7 @@ def tell_added(site: Site, answers: Sequence[Answer], unknown: Sequence[str], ta
         "MPI": site.mpi or _no_mpi(answers),
         "clock": _skew(answers),
         "unknown": ", ".join(unknown) or "nothing",
-        "written to": str(target),
+        **more,
     }
     for label, fact in facts.items():
         show.out.print(f"  {label:14} {cell(fact)}", soft_wrap=True)
