@@ -87,6 +87,16 @@ def test_a_private_file_is_written_whole_and_read_by_its_owner_alone(tmp_path: P
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_private_file_that_is_new_replaces_none(tmp_path: Path) -> None:
+    file = tmp_path / "site"
+    write_private(file, "one", anew=True)
+    assert mode(file) == 0o600
+    with pytest.raises(FileExistsError):
+        write_private(file, "two", anew=True)
+    assert file.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_a_private_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file/key"):

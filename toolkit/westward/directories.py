@@ -77,10 +77,11 @@ def private_dir(path: Path) -> Path:
     return path
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read (mode 600), whole or not at all.
+def write_private(path: Path, text: str, *, anew: bool = False) -> None:
+    """Write a file that only its owner can read (mode 600), whole or not at all; `anew` replaces none.
 
     Raises:
+        FileExistsError: it was to be written `anew`, and is there.
         StorageError: the file cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -90,8 +91,14 @@ def write_private(path: Path, text: str) -> None:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        os.replace(draft, path)
+        if anew:
+            os.link(draft, path)  # of two at once, one succeeds
+            draft.unlink()
+        else:
+            os.replace(draft, path)
     except OSError as error:
         with suppress(OSError):
             draft.unlink()
+        if anew and isinstance(error, FileExistsError):
+            raise
         raise StorageError(f"cannot write '{path}': {error.strerror}") from error

@@ -98,6 +98,18 @@ class Reader:
             raise self.error(left[0], f"is not known here; known: {', '.join(sorted(self._seen))}")
 
 
+class _Loader(yaml.SafeLoader):
+    """Names the line of what PyYAML only trips over: a date such as 2026-02-30, a number without digits."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            raise yaml.MarkedYAMLError(
+                problem=f"{error} (a text belongs in quotes)", problem_mark=node.start_mark
+            ) from error
+
+
 def read_yaml(text: str, file: Path) -> Reader:
     """A mapping from YAML text; `file` is what errors call it.
 
@@ -105,9 +117,19 @@ def read_yaml(text: str, file: Path) -> Reader:
         InputError: it is not YAML, or something else than a mapping.
     """
     try:
-        return Reader(yaml.safe_load(text), file)
+        return Reader(_load(text), file)
     except yaml.YAMLError as error:
         raise InputError(f"'{file}' is not YAML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"'{file}' is nested too deeply") from error
+
+
+def _load(text: str) -> object:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def open_yaml(file: Path) -> Reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,32 @@ def test_what_slurmrestd_needs_beside_its_address_is_asked_for(options: DoorOpti
     with pytest.raises(InputError) as caught:
         door_at("https://gate.west", options)
     assert step in caught.value.next_step
+
+
+@pytest.mark.parametrize("url", ["u17@login.west", "login.west", "u17@login.west:2222", "Login_West"])
+def test_a_bare_host_is_told_how_to_write_it(url: str) -> None:
+    with pytest.raises(InputError, match="is not a way to a cluster") as caught:
+        door_at(url, ALL)
+    assert caught.value.next_step == f"ssh://{url}"
+
+
+@pytest.mark.parametrize("url", ["", "u17@login.west:/home", "unix:", "telnet://x", "a b", "u:pw@h"])
+def test_what_is_no_host_either_is_not_made_one(url: str) -> None:
+    with pytest.raises(InputError) as caught:
+        door_at(url, ALL)
+    assert "ssh://" not in caught.value.next_step
+
+
+@pytest.mark.parametrize("url", ["https://gate.west", "http://localhost:6820", "unix:///run/s", "ssh://h", "local"])
+@pytest.mark.parametrize("user", ["", "-u", "a b", "u\n", "u\r\nX-SLURM-USER-TOKEN: x", "ü", "a/b"])
+def test_a_user_is_of_the_form_that_a_description_takes(url: str, user: str) -> None:
+    with pytest.raises(InputError, match="cannot be the name of a user"):
+        door_at(url, replace(ALL, user=user))
+
+
+@pytest.mark.parametrize("url", ["ssh://h", "local"])
+@pytest.mark.parametrize("commands", ["", "bin", "~/slurm/bin"])
+def test_the_directory_of_the_commands_is_one_that_a_description_takes(url: str, commands: str) -> None:
+    with pytest.raises(InputError, match="from / on") as caught:
+        door_at(url, DoorOptions(commands=commands))
+    assert "--commands /opt/slurm/bin" in caught.value.next_step

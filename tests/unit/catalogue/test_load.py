@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import westward
-from westward.catalogue.load import load_accelerators, load_catalogue, load_site, load_sites
+from westward.catalogue.load import known_sites, load_accelerators, load_catalogue, load_site, load_sites
 from westward.directories import config_dir
 from westward.errors import InputError, NotFound
 from westward.model.site import RestDoor
@@ -166,6 +166,34 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, content: bytes) -> None
         load_site(file)
 
 
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("2026-02-30", "day is out of range"),
+        ("2026-01-01T25:00:00", "hour"),
+        ("9" * 5000, "digits"),
+        ("0x_", "base 16"),
+        ("!!timestamp soon", "a text belongs in quotes"),
+        ("!!int ''", "a text belongs in quotes"),
+        ("!!bool perhaps", "perhaps"),
+    ],
+)
+def test_a_value_that_yaml_trips_over_is_named_with_its_line(tmp_path: Path, value: str, problem: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(f"name: x\nplace: {value}\n")
+    with pytest.raises(InputError, match=r"site\.yaml") as caught:
+        load_site(file)
+    assert problem in str(caught.value)
+    assert "line 2" in str(caught.value)
+
+
+def test_a_file_that_is_nested_beyond_reason_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text("[" * 5000)
+    with pytest.raises(InputError, match=r"site\.yaml.*nested too deeply"):
+        load_site(file)
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.yaml.*No such file"):
         load_site(tmp_path / "nothing.yaml")
@@ -214,8 +242,9 @@ def test_two_files_of_one_site_are_refused(write: Callable[..., Path]) -> None:
     one, two = write(name="one.yaml"), write(name="two.yaml")
     with pytest.raises(InputError) as caught:
         load_sites([one, two])
-    assert "two.yaml" in str(caught.value)
-    assert "west" in str(caught.value)
+    for word in ("one.yaml", "two.yaml", "west"):
+        assert word in str(caught.value)
+    assert "rename or remove one" in caught.value.next_step
 
 
 def test_no_site_at_all_says_what_to_do() -> None:
@@ -257,3 +286,32 @@ def test_sites_by_hand_and_of_labs_are_one_catalogue_whose_digest_follows_them(s
     assert load_catalogue().digest == first.digest
     (lab / "b.yaml").write_text(yaml.safe_dump({**west, "name": "of-a-lab", "place": "elsewhere"}))
     assert load_catalogue().digest != first.digest
+
+
+def test_of_two_descriptions_of_one_name_neither_is_used_and_both_are_named(
+    sites_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    west = yaml.safe_load(WEST.read_text())
+    lab = tmp_path / "state" / "labs" / "east-west" / "sites"
+    lab.mkdir(parents=True)
+    (sites_dir / "mine.yaml").write_text(yaml.safe_dump({**west, "cluster": "another"}))
+    (lab / "west.yaml").write_text(WEST.read_text())
+    (sites_dir / "east.yaml").write_text(yaml.safe_dump({**west, "name": "east"}))
+    assert set(known_sites()) == {"east"}
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("westward", "WARNING")
+    for word in ("'west'", str(sites_dir / "mine.yaml"), str(lab / "west.yaml"), "rename or remove one"):
+        assert word in record.getMessage()
+
+
+@pytest.mark.parametrize("broken", ["place: 2026-02-30\n", "a: [", "", "name: west\n"])
+def test_a_description_that_cannot_be_read_costs_no_other_site(
+    sites_dir: Path, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    (sites_dir / "broken.yaml").write_text(broken)
+    (sites_dir / "west.yaml").write_text(WEST.read_text())
+    assert set(known_sites()) == {"west"}
+    (record,) = caplog.records
+    assert "broken.yaml" in record.getMessage()
+    with pytest.raises(InputError, match=r"broken\.yaml"):
+        load_catalogue()

@@ -19,7 +19,7 @@ from westward.catalogue.survey import (
     provisional,
 )
 from westward.errors import InputError, Unreachable
-from westward.model.site import Door, Power, Prices, RestDoor, ShellDoor, Site
+from westward.model.site import Door, NativeDoor, Power, Prices, RestDoor, ShellDoor, Site
 
 SSH, REST = ShellDoor("login.west", "u17"), RestDoor("https://gate.west", "u17", None, ("renew",))
 HERE = Wishes("ningxia")
@@ -100,6 +100,13 @@ class TestDescribe:
         assert not rtt.estimated
         assert "measured by westward site add" in rtt.source
         assert "ssh://u17@login.west" in rtt.source
+
+    @pytest.mark.parametrize("here", [ShellDoor(), NativeDoor()], ids=str)
+    def test_what_is_on_this_host_was_not_measured_and_says_so(self, here: Door) -> None:
+        site = describe("west", answers((here, Answering())), HERE)
+        rtt = site.links["ningxia"].rtt_ms
+        assert (rtt.value, rtt.estimated) == (0, True)
+        assert rtt.source.startswith("not measured")
 
     def test_a_round_trip_that_cannot_be_measured_is_unknown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reach, "round_trip_s", lambda door: None)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from unit.store.test_ledger import intent, let_go
+from westward.directories import config_dir
 from westward.federation.broker import LEASE, alive
 from westward.model.job import JobState
 from westward.store.ledger import Ledger
@@ -175,6 +176,22 @@ def test_it_survives_a_disk_that_is_full_for_a_while(
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=40)
     assert process.returncode == 0
+
+
+def test_a_site_file_that_cannot_be_read_ends_nothing_and_is_told_once(
+    agent: Callable[..., subprocess.Popen[str]], ledger: Ledger
+) -> None:
+    sites = config_dir() / "sites"
+    sites.mkdir(parents=True)
+    (sites / "east.yaml").write_text("place: 2026-02-30")
+    process = agent()
+    for number in (1, 2, 3):  # each new job wakes it for another turn
+        let_go(ledger, number)
+        until(lambda: {job.state for job in ledger.jobs()} == {JobState.UNKNOWN})
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert said.count("east.yaml") == 1, said
 
 
 class TestInstall:

@@ -10,8 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import yaml
 
 from unit.store.test_ledger import NOON, add, intent, let_go
+from westward.directories import config_dir
 from westward.federation.broker import LEASE
 from westward.model.job import After, Dependency, JobState, JobStatus, new_key
 from westward.store.ledger import Ledger
@@ -54,6 +56,45 @@ def test_one_that_goes_on_at_a_site_that_is_not_described_is_unknown_with_the_re
     assert "last seen" in line
     assert "no longer described" in line
     assert WAITS not in done.stderr
+
+
+def describe(file: str, **more: str) -> None:
+    """A site named west, with nobody there."""
+    target = config_dir() / "sites" / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    doors = [{"door": "shell", "host": f"{file}.invalid"}]
+    target.write_text(
+        yaml.safe_dump({"name": "west", "cluster": "c", "root": "/r", "access": {"doors": doors}, **more})
+    )
+
+
+def test_a_job_goes_to_neither_of_two_clusters_whose_sites_have_one_name(ledger: Ledger) -> None:
+    on_its_way, running = add(ledger), let_go(ledger)
+    ledger.attempt([on_its_way.key])
+    describe("west.yaml")
+    describe("other.yaml", cluster="another")
+    done = westward("jobs", "--json")
+    assert done.returncode == 0
+    facts = {job["key"]: job for job in json.loads(done.stdout)}
+    assert (facts[running.key]["state"], facts[on_its_way.key]["phase"]) == ("UNKNOWN", "submitting")
+    for word in ("west.yaml", "other.yaml", "rename or remove one"):
+        assert word in done.stderr
+    assert ledger.get(on_its_way.key).attempts == 1
+
+
+def test_a_broken_description_of_another_site_stops_no_command(ledger: Ledger) -> None:
+    made = let_go(ledger, site="elsewhere")
+    describe("west.yaml")
+    (config_dir() / "sites" / "west.yaml").write_text("place: 2026-02-30")
+    for words, said in (
+        (("jobs",), "no longer described"),
+        (("cancel", made.key[:6]), "site 'elsewhere' is no longer described"),
+        (("results", made.key[:6]), "has not ended: it is UNKNOWN"),
+    ):
+        done = westward(*words)
+        assert "west.yaml" in done.stderr
+        assert "day is out of range" in done.stderr
+        assert said in done.stdout + done.stderr
 
 
 def test_while_an_agent_runs_no_site_is_asked(ledger: Ledger) -> None:

@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
 
 from unit.catalogue.answering import ACCOUNT, Answering
+from unit.cli.sites import SSH, Westward, failed, the_file
+from unit.cli.sites import behind as behind  # a fixture
+from unit.cli.sites import westward as westward  # a fixture
 from unit.federation.worlds import SITES, cluster, full, node
-from westward.catalogue import reach, survey
 from westward.catalogue.load import load_catalogue, load_site
-from westward.cli.site import app
 from westward.directories import config_dir, state_dir
 from westward.errors import AccessRefused, InputError, NotFound, Unreachable, Unsafe, WestwardError
-from westward.model.site import Door, RestDoor, ShellDoor, Site
-
-SSH = "ssh://u17@login.west"
-Westward = Callable[..., Result]
-
-
-@pytest.fixture
-def behind(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answering | WestwardError]:
-    """What is behind each door, by the door's own words."""
-    made: dict[str, Answering | WestwardError] = {f"shell {SSH}": Answering(state_=cluster(node(), default=True))}
-
-    def connect(site: Site, door: Door) -> Any:
-        found = made[str(door)]
-        if isinstance(found, WestwardError):
-            raise found
-        return found
-
-    ask = survey.ask
-    monkeypatch.setattr(survey, "ask", lambda site: ask(site, connect))
-    monkeypatch.setattr(reach, "writable", lambda door, directory: True)
-    monkeypatch.setattr(reach, "round_trip_s", lambda door: 0.02)
-    return made
-
-
-@pytest.fixture
-def westward(behind: dict[str, Answering | WestwardError]) -> Westward:
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(app, list(words))
-
-    return run
-
-
-def the_file(name: str = "west") -> Path:
-    return config_dir() / "sites" / f"{name}.yaml"
-
-
-def failed(result: Result, kind: type[WestwardError]) -> WestwardError:
-    assert isinstance(result.exception, kind), result.output
-    return result.exception
+from westward.model.site import RestDoor, ShellDoor
 
 
 class TestAdd:
@@ -76,7 +35,7 @@ class TestAdd:
             "physics",
             "unknown",
             "price of h100",
-            "westward plan gemm",
+            "westward submit command 'command=[hostname]' --site west\n",
         ):
             assert words in result.output, words
 
@@ -128,6 +87,44 @@ class TestAdd:
     def test_a_file_that_is_not_there_is_named_before_anybody_is_asked(self, westward: Westward) -> None:
         error = failed(westward("add", "west", SSH, "--identity-file", "/nowhere/key"), InputError)
         assert "--identity-file: there is no file '/nowhere/key'" in str(error)
+
+    def test_a_token_s_file_may_be_one_that_its_command_will_make(
+        self, westward: Westward, behind: dict[str, Answering | WestwardError], tmp_path: Path
+    ) -> None:
+        behind["rest https://gate.west"] = Answering()
+        words = ["add", "west", "https://gate.west", "--user", "u17", "--token-file", str(tmp_path / "new.jwt")]
+        assert "there is no file" in str(failed(westward(*words), InputError))
+        result = westward(*words, "--token-command", "ssh login 'scontrol token'")
+        assert result.exit_code == 0, result.output
+        (door,) = load_site(the_file()).doors
+        assert door == RestDoor("https://gate.west", "u17", tmp_path / "new.jwt", ("ssh", "login", "scontrol token"))
+
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [
+            ("--token-command", "foo 'bar", "--token-command: No closing quotation"),
+            ("--token-file", "/nowhere/at/all/jwt", "--token-file: there is no directory '/nowhere/at/all'"),
+            ("--token-file", "/etc", "--token-file: there is no file '/etc'"),
+            ("--user", "a b", "'a b' cannot be the name of a user"),
+            ("--commands", "bin", "'bin' does not say where the Slurm commands are"),
+        ],
+    )
+    def test_an_option_that_cannot_be_meant_is_named_before_anybody_is_asked(
+        self, westward: Westward, option: str, value: str, said: str
+    ) -> None:
+        options = {"--user": "u17", "--token-command": "renew", option: value}
+        words = [word for pair in options.items() for word in pair]
+        for url in ("https://gate.west", SSH):
+            assert said in str(failed(westward("add", "west", url, *words), InputError))
+        assert not the_file().exists()
+
+    def test_what_the_reader_would_refuse_is_not_written(
+        self, westward: Westward, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("westward.cli.site.site_text", lambda site: "name: west\n")
+        error = failed(westward("add", "west", SSH), InputError)
+        assert f"{the_file()}: access: is missing" in str(error)
+        assert not the_file().exists()
 
     def test_a_wrong_clock_is_told(self, westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
         behind[f"shell {SSH}"] = Answering(ahead_s=90)
@@ -209,6 +206,37 @@ class TestShow:
         failed(result, Unreachable)
 
 
+class TestWhatToFillIn:
+    """'westward plan' sends here whoever sees an unknown cost."""
+
+    @pytest.fixture(autouse=True)
+    def a_chip_that_nobody_knows(self, behind: dict[str, Answering | WestwardError]) -> None:
+        behind[f"shell {SSH}"] = Answering(state_=cluster(node(accelerators={"MI300X": 8}), default=True))
+
+    def test_add_and_show_name_the_chip_and_where_its_power_goes(self, westward: Westward) -> None:
+        for words in (("add", "west", SSH), ("show", "west"), ("show", "west", "--json")):
+            said = westward(*words).output.replace("\n", "")
+            assert "the price of mi300x" in said, words
+            assert f"the power of mi300x (in {config_dir()}/accelerators.yaml)" in said, words
+
+    def test_show_names_a_chip_that_the_description_does_not(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        content = yaml.safe_load(the_file().read_text())
+        del content["observed"], content["prices"]
+        the_file().write_text(yaml.safe_dump(content))
+        assert "the price of mi300x" in westward("show", "west").output
+
+    def test_a_file_of_chips_that_cannot_be_read_hides_nothing(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config_dir().mkdir(parents=True)
+        (config_dir() / "accelerators.yaml").write_text("mi300x: fast")
+        result = westward("add", "west", SSH)
+        assert result.exit_code == 0, result.output
+        assert "the power of mi300x" in result.output
+        assert "accelerators.yaml: mi300x" in caplog.text
+
+
 def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:
     assert "westward site add" in westward("list").output
     westward("add", "west", SSH)
@@ -218,6 +246,44 @@ def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | 
     assert SSH in result.output
     (told,) = json.loads(westward("list", "--json").stdout)
     assert (told["name"], told["file"]) == ("west", str(the_file()))
+
+
+class TestBrokenDescriptions:
+    @pytest.fixture(autouse=True)
+    def one_is_broken(self, westward: Westward) -> None:
+        westward("add", "west", SSH)
+        the_file("broken").write_text("place: 2026-02-30")
+
+    @pytest.mark.parametrize(
+        "words", [("list",), ("show", "west"), ("check", "west"), ("check",), ("add", "new", SSH)], ids=" ".join
+    )
+    def test_the_other_sites_go_on_with_a_warning(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture, words: tuple[str, ...]
+    ) -> None:
+        result = westward(*words)
+        assert result.exit_code == 0, result.output
+        assert SSH in result.output
+        (told,) = caplog.messages
+        assert "broken.yaml" in told
+
+    @pytest.mark.parametrize("verb", ["show", "check"])
+    def test_the_one_itself_says_what_is_wrong(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture, verb: str
+    ) -> None:
+        error = failed(westward(verb, "broken"), InputError)
+        assert "day is out of range" in str(error)
+        assert caplog.messages == [], "it is not told twice"
+
+    def test_a_name_that_is_described_twice_is_listed_twice_and_asked_never(
+        self, westward: Westward, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        the_file("broken").write_text(the_file().read_text())
+        told = json.loads(westward("list", "--json").stdout)
+        assert [(site["name"], site["used"]) for site in told] == [("west", False)] * 2
+        assert "described twice" in caplog.text
+        error = failed(westward("show", "west"), InputError)
+        assert "broken.yaml and" in str(error)
+        assert "rename or remove one" in error.next_step
 
 
 def test_nothing_that_a_cluster_says_reaches_the_terminal_as_a_command(

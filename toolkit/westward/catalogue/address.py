@@ -16,6 +16,7 @@ HOST = re.compile(
     r"[A-Za-z0-9_:][A-Za-z0-9._:%-]*"
 )  # a name, an address or a Host of ~/.ssh/config; never an option of ssh
 USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]*\$?")
+USER_FORM = "letters, digits and ._@+- are expected, the first a letter, a digit or _"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +32,18 @@ class DoorOptions:
 
 
 def door_at(url: str, options: DoorOptions = DoorOptions()) -> Door:  # frozen
-    """The door that a URL means.
+    """The door that a URL means: one that a site's description may hold.
 
     Raises:
-        InputError: it is no such URL, or something that the door needs is not given.
+        InputError: it is no such URL, or something that the door needs is not given, or not of its form.
     """
+    if options.user is not None and not USER.fullmatch(options.user):
+        raise InputError(f"'{options.user}' cannot be the name of a user", USER_FORM)
+    if options.commands is not None and not options.commands.startswith("/"):
+        raise InputError(
+            f"'{options.commands}' does not say where the Slurm commands are there: a directory from / on was expected",
+            "run 'which sbatch' there: --commands /opt/slurm/bin",
+        )
     if url == "local":
         return ShellDoor(commands=options.commands)
     if url == "native":
@@ -44,7 +52,7 @@ def door_at(url: str, options: DoorOptions = DoorOptions()) -> Door:  # frozen
         return _ssh(url, options)
     problem = rest_url_problem(url)
     if problem:
-        raise InputError(f"'{url}': {problem}")
+        raise InputError(f"'{url}': {problem}", f"ssh://{url}" if _is_bare(url) else "")
     if options.user is None:
         raise InputError(f"'{url}' needs the name of your user there", "add --user NAME")
     if not options.token_file and not options.token_command:
@@ -93,6 +101,15 @@ def _ssh(url: str, options: DoorOptions) -> ShellDoor:
     ):
         raise InputError(f"'{url}' is no address for ssh", "write ssh://[USER@]HOST[:PORT]")
     return ShellDoor(host, user, port, options.identity_file, options.known_hosts, options.commands)
+
+
+def _is_bare(text: str) -> bool:
+    """Whether it is what one would give to ssh itself: [USER@]HOST[:PORT]."""
+    try:
+        _ssh(f"ssh://{text}", DoorOptions())
+    except InputError:
+        return False
+    return not text.endswith((":", "/"))
 
 
 def _host_as_written(parts: SplitResult) -> str:

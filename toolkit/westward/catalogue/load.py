@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from westward.catalogue.sitefile import read_site
@@ -13,6 +14,21 @@ from westward.model.site import Accelerator, Catalogue, Site
 from westward.yamlfile import Reader, open_yaml
 
 _HERE = Path(__file__).parent
+_CHIPS = _HERE / "accelerators.yaml"
+_log = logging.getLogger("westward")
+
+# is told what a problem is about (a file, or the name of a site), and the problem
+Tell = Callable[[str, InputError], None]
+
+
+def warn(about: str, error: InputError) -> None:
+    """Say on standard error that a description is left out."""
+    _log.warning("%s", left_out(error))
+
+
+def left_out(error: InputError) -> str:
+    """A warning's words for a description that is not used."""
+    return f"left out: {error}" + (f"; {error.next_step}" if error.next_step else "")
 
 
 def load_catalogue() -> Catalogue:
@@ -27,16 +43,66 @@ def load_catalogue() -> Catalogue:
     return Catalogue(sites, load_accelerators(), _currency(sites), _digest(files))
 
 
-def known_sites() -> dict[str, Site]:
-    """Every site by name; none where none is described. For what has to go on without its site, such as a list of jobs."""
-    return {site.name: site for site in map(load_site, site_files())}
+def known_sites(tell: Tell = warn) -> dict[str, Site]:
+    """Every site by name; none where none is described. For what has to go on without its site, such as a list of jobs.
+
+    A file that cannot be read is left out, and so is a name that two files describe: which of the two clusters a job of that name is at
+    cannot be told from here, and at the wrong one it would be lost or started twice. `tell` hears of both.
+    """
+    return unambiguous(readable_sites(tell), tell)
+
+
+def unambiguous(described: Iterable[tuple[Site, Path]], tell: Tell = warn) -> dict[str, Site]:
+    """The sites whose name only one file has, by name. `tell` hears of the others."""
+    by_name: dict[str, list[tuple[Site, Path]]] = {}
+    for site, file in described:
+        by_name.setdefault(site.name, []).append((site, file))
+    for name, several in by_name.items():
+        if len(several) > 1:
+            tell(name, _twice(name, [file for _, file in several]))
+    return {name: several[0][0] for name, several in by_name.items() if len(several) == 1}
+
+
+def readable_sites(tell: Tell = warn) -> list[tuple[Site, Path]]:
+    """Every description that can be read, with its file; two may be of one name. `tell` hears of the others."""
+    found = []
+    for file in site_files():
+        try:
+            found.append((load_site(file), file))
+        except InputError as error:
+            tell(str(file), error)
+    return found
+
+
+def _twice(name: str, files: Sequence[Path]) -> InputError:
+    return InputError(
+        f"site '{name}' is described twice, in {' and '.join(map(str, files))}",
+        "rename or remove one of them ('name:' within it): the newer one, for what was submitted under that name is at the other",
+    )
 
 
 def load_accelerators() -> dict[str, Accelerator]:
     """The chips by name, in lower case: where a peak figure comes from. The user's `accelerators.yaml` adds to ours, or overrides it."""
-    own = config_dir() / "accelerators.yaml"
-    files = [_HERE / "accelerators.yaml", *([own] if own.is_file() else [])]
+    own = own_chips_file()
+    return _chips(_CHIPS, *([own] if own.is_file() else []))
+
+
+def known_chips(tell: Tell = warn) -> Collection[str]:
+    """The names of the chips, in lower case; without the user's own where that file cannot be read, which `tell` hears."""
+    try:
+        return load_accelerators().keys()
+    except InputError as error:
+        tell(str(own_chips_file()), error)
+        return _chips(_CHIPS).keys()
+
+
+def _chips(*files: Path) -> dict[str, Accelerator]:
     return {name.lower(): _accelerator(name, chip) for file in files for name, chip in open_yaml(file).sections()}
+
+
+def own_chips_file() -> Path:
+    """Where a user describes chips that do not come with Westward. It need not be there."""
+    return config_dir() / "accelerators.yaml"
 
 
 def _accelerator(name: str, chip: Reader) -> Accelerator:
@@ -70,11 +136,12 @@ def load_sites(files: Iterable[Path]) -> dict[str, Site]:
         NotFound: there is no site at all.
     """
     sites: dict[str, Site] = {}
+    described_in: dict[str, Path] = {}
     for file in files:
         site = load_site(file)
         if site.name in sites:
-            raise InputError(f"{file}: a site named '{site.name}' is already described in another file")
-        sites[site.name] = site
+            raise _twice(site.name, [described_in[site.name], file])
+        sites[site.name], described_in[site.name] = site, file
     if not sites:
         raise NotFound(
             "no site is known",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from westward.errors import WestwardError
-from westward.model.site import Door, RestDoor, ShellDoor
+from westward.model.site import Door, NativeDoor, RestDoor, ShellDoor
 from westward.process import Completed
 
 TRIES = 5
@@ -18,16 +18,19 @@ TIMEOUT_S = 10
 _PORTS = {"http": 80, "https": 443}
 
 
+def is_here(door: Door) -> bool:
+    """Whether the door is on this host by its kind: there is no way to it that could be measured."""
+    return isinstance(door, NativeDoor) or (isinstance(door, ShellDoor) and door.host is None)
+
+
 def round_trip_s(door: Door) -> float | None:
-    """Seconds there and back, median of `TRIES`; 0 for this host, None where it cannot be measured.
+    """Seconds there and back, median of `TRIES`; 0 for a door that `is_here`, None where it cannot be measured.
 
     By ssh it is a word that a shell there says back, jump hosts included; to slurmrestd it is the making of a connection.
     """
     try:
         match door:
-            case ShellDoor(host=None):
-                return 0.0
-            case ShellDoor():
+            case ShellDoor() if not is_here(door):
                 return _by_ssh(door)
             case RestDoor():
                 return _median(lambda: _connect(door.url))

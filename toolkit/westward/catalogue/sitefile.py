@@ -5,7 +5,7 @@ What nobody knows is left out or says `unknown`; it is never taken for zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,10 +59,10 @@ def read_site(top: Reader) -> Site:
         root=top.take("root", str),
         prices=_prices(top.section("prices")) if _is_known(top, "prices") else Prices(),
         power=_power(top.section("power")) if _is_known(top, "power") else Power(),
-        links=_links(top.section("links", {})),
-        account=top.take("account", str, None),
-        qos=top.take("qos", str, None),
-        mpi=top.take("mpi", str, None),
+        links=_links(top.section("links", {})) if _is_known(top, "links") else {},
+        account=_known_text(top, "account"),
+        qos=_known_text(top, "qos"),
+        mpi=_known_text(top, "mpi"),
         environment=_environment(top.section("environment", {})),
         observed=_observed(top.section("observed")) if _is_known(top, "observed") else None,
     )
@@ -75,6 +75,10 @@ def read_site(top: Reader) -> Site:
 
 def _is_known(above: Reader, key: str) -> bool:
     return above.take(key, object, UNKNOWN) != UNKNOWN
+
+
+def _known_text(above: Reader, key: str) -> str | None:
+    return above.take(key, str, None) if _is_known(above, key) else None
 
 
 def _texts(mapping: Reader) -> dict[str, str]:
@@ -106,7 +110,8 @@ def _rest(door: Reader) -> RestDoor:
     command = door.take("token_command", list, [])
     if not all(isinstance(word, str) for word in command):
         raise door.error("token_command", "a list of words was expected: the program and its arguments")
-    value = RestDoor(url, door.take("user", str), _path(door, "token_file"), tuple(command))
+    user = door.word("user", USER, "the name of a user")
+    value = RestDoor(url, user, _path(door, "token_file"), tuple(command))
     if not value.token_file and not value.token_command:
         raise door.error("token_file", "is missing (or give a token_command)")
     return value
@@ -349,19 +354,3 @@ def _association_fields(account: Association) -> dict[str, Any]:
         "qos": list(account.qos),
         **_given(account, "default_qos"),
     }
-
-
-def unknown_figures(site: Site) -> list[str]:
-    """What is not known of a site's costs, in words for its user."""
-    prices, power = site.prices, site.power
-    named: Iterable[tuple[str, object]] = (
-        ("the price of a CPU-hour", prices.cpu_hour),
-        ("the PUE", power.pue),
-        ("the price of electricity", power.price_per_kwh),
-        ("its carbon", power.carbon_kg_per_kwh),
-        ("the power of a CPU", power.cpu_w),
-    )
-    partitions = site.observed.partitions if site.observed else ()
-    chips = sorted({chip.lower() for partition in partitions for chip in partition.accelerators})
-    rents = [f"the price of {chip}" for chip in chips if chip not in prices.accelerator_hour]
-    return rents + [name for name, figure in named if figure is None]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from westward.catalogue import reach
 from westward.errors import InputError, SiteRefused, WestwardError
@@ -150,6 +151,34 @@ def describe(name: str, answers: Sequence[Answer], wishes: Wishes) -> Site:
     )
 
 
+_BLANK = {
+    "region": "unknown",
+    "place": "unknown",
+    "files": {},
+    "prices": Prices(),
+    "power": Power(),
+    "mpi": None,
+    "environment": {},
+}
+
+
+def keep(before: Site, now: Site) -> tuple[Site, list[str]]:
+    """A description made anew, with what its user had filled in `before` and the cluster does not tell; and what that is.
+
+    Nothing is taken over from the description of another cluster.
+    """
+    if before.cluster != now.cluster:
+        return now, []
+    kept: dict[str, Any] = {
+        name: getattr(before, name)
+        for name, blank in _BLANK.items()
+        if getattr(now, name) == blank and getattr(before, name) != blank
+    }
+    if before.links.keys() - now.links.keys():
+        kept["links"] = {**before.links, **now.links}
+    return replace(now, **kept), list(kept)
+
+
 def _granted(name: str, account: Account, wishes: Wishes) -> None:
     """Raises InputError where the cluster keeps accounts, and does not grant the account or QOS that is wished for."""
     mine = account.associations
@@ -178,8 +207,14 @@ def _links(region: str, answers: Sequence[Answer]) -> dict[str, Link]:
     if not measured:
         return {}
     rtt_s, door = measured[0]
-    source = f"measured by westward site add: median of {reach.TRIES} round trips by {door}"
     today = datetime.now(UTC).date().isoformat()
+    if reach.is_here(door):
+        return {
+            region: Link(
+                Figure(0.0, f"not measured: this host is at the cluster (door: {door})", today, estimated=True)
+            )
+        }
+    source = f"measured by westward site add: median of {reach.TRIES} round trips by {door}"
     return {region: Link(Figure(round(rtt_s * 1000, 2), source, today, estimated=False))}
 
 
@@ -211,6 +246,11 @@ def observe(answers: Sequence[Answer]) -> Observed:
         accounts=first.account.associations,
         clock_skew_s=round(skews[0], 2) if skews else None,
     )
+
+
+def chips(answers: Sequence[Answer]) -> set[str]:
+    """The chips that a cluster says it has."""
+    return {chip for answer in answers for node in answer.state.nodes for chip in node.accelerators}
 
 
 def _accelerators(state: ClusterState, partition: str) -> dict[str, int]:

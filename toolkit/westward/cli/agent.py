@@ -20,6 +20,7 @@ from westward.cli import show
 from westward.directories import config_home, state_dir, state_path, write_private
 from westward.errors import Unreachable, Unsafe
 from westward.federation.broker import LEASE, LEASE_LASTS, Broker, alive, waiting_for_agent
+from westward.model.site import Site
 from westward.model.units import format_duration
 from westward.store.database import has_password
 from westward.store.ledger import Ledger, Phase
@@ -55,12 +56,16 @@ def run(
     ] = False,
 ) -> None:
     """Be the agent, in the foreground (what the systemd unit starts). SIGTERM and Ctrl-C end it after its turn."""
-    from westward.catalogue.load import known_sites
+    from westward.catalogue.load import known_sites, left_out
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("paramiko").setLevel(logging.WARNING)
     ledger = Ledger()
-    broker = Broker(ledger, known_sites, IDLE_S if until_idle else None)
+
+    def sites() -> dict[str, Site]:
+        return known_sites(lambda about, error: broker.say(about, left_out(error)))
+
+    broker = Broker(ledger, sites, IDLE_S if until_idle else None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: broker.stop())
     if not broker.run():

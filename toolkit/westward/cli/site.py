@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from westward.catalogue import survey
 from westward.catalogue.address import DoorOptions, door_at
-from westward.catalogue.load import default_region, known_sites, load_site, site_files
-from westward.catalogue.sitefile import site_text, unknown_figures
+from westward.catalogue.gaps import tilde, unknown_figures
+from westward.catalogue.load import (
+    default_region,
+    known_chips,
+    known_sites,
+    readable_sites,
+    unambiguous,
+    warn,
+)
+from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
-from westward.cli import show
-from westward.directories import config_dir, private_dir, write_private
-from westward.errors import InputError, NotFound, Unreachable, Unsafe
-from westward.model.site import ClusterState, Observed, Site
-from westward.model.units import format_duration, format_walltime
+from westward.cli import show, sitetables, sitewrite
+from westward.directories import config_dir
+from westward.errors import InputError, NotFound, Unreachable
+from westward.model.site import Site
+from westward.yamlfile import read_yaml
 
 app = typer.Typer(help="The clusters that jobs can go to.", no_args_is_help=True)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-SEEN_S = 2.0  # clocks are compared to about a second
 Name = Annotated[str, typer.Argument(help="What you call the cluster.")]
 Url = Annotated[
     str,
@@ -75,10 +78,11 @@ def add(
 ) -> None:
     """Ask a cluster what it is, and write that down, so that jobs can go there. Nothing is installed there."""
     target = _target(name, overwrite=force or dry_run)
+    before = sitewrite.described_in(target)
     options = DoorOptions(
         user,
-        _file(token_file, "--token-file"),
-        tuple(shlex.split(token_command)) if token_command else (),
+        _file(token_file, "--token-file", to_be_made=bool(token_command)),
+        _words(token_command or "", "--token-command"),
         _file(identity_file, "--identity-file"),
         _file(known_hosts, "--known-hosts"),
         commands,
@@ -88,14 +92,20 @@ def add(
         said = survey.ask(survey.provisional(name, doors, root))
     answers = _answers(name, said)
     site = survey.describe(name, answers, Wishes(region or default_region(), root, account, qos, mpi))
+    site, kept = survey.keep(before, site) if isinstance(before, Site) else (site, [])
     text = _header(site) + site_text(site)
+    read_site(read_yaml(text, target))  # what cannot be read again is not written
     if dry_run:
         print(text, end="")
     else:
-        private_dir(target.parent)
-        write_private(target, text)
-        _tell_added(site, answers, target)
-    _tell_refusals(said, f"left out of '{name}'")
+        sitewrite.refuse_to_move_jobs(site, before, target, force)
+        backup = sitewrite.write(target, text, force)
+        unknown = unknown_figures(site, known_chips(), survey.chips(answers))
+        more = {"written to": tilde(target)}
+        if backup is not None:
+            more["before"] = f"{tilde(backup)}; kept of it: {', '.join(kept) or 'nothing'}"
+        sitetables.tell_added(site, answers, unknown, more)
+    sitetables.tell_refusals(said, f"left out of '{name}'")
     for concern in survey.concerns(site, answers):
         show.err.print(Text.assemble(("warning: ", "yellow"), show.printable(concern)), soft_wrap=True)
 
@@ -103,15 +113,26 @@ def add(
 @app.command("list")
 def list_sites(as_json: show.AsJson = False) -> None:
     """List the sites that are described here. Asks none of them."""
-    found = [(load_site(file), file) for file in site_files()]
+    found = readable_sites()
+    used, chips = unambiguous(found), known_chips()
     if as_json:
-        show.print_json([{**_facts(site), "file": str(file)} for site, file in found])
+        show.print_json(
+            [
+                {
+                    **sitetables.facts(site, unknown_figures(site, chips)),
+                    "file": str(file),
+                    "used": site.name in used,
+                }
+                for site, file in found
+            ]
+        )
         return
     listed = show.table("", "site", "cluster", "doors", "root", "account", "unknown", "description")
     for site, file in found:
-        unknown = len(unknown_figures(site))
+        unknown = len(unknown_figures(site, chips))
         cells = [site.name, site.cluster, "\n".join(map(str, site.doors)), site.root, site.account or "-"]
-        listed.add_row(*map(_cell, cells), f"{unknown} figures" if unknown else "-", _cell(_short(file)))
+        cells += [f"{unknown} figures" if unknown else "-", tilde(file)]
+        listed.add_row(*map(sitetables.cell, cells), style="" if site.name in used else "red")
     if found:
         show.out.print(listed)
     else:
@@ -121,19 +142,26 @@ def list_sites(as_json: show.AsJson = False) -> None:
 @app.command("show")
 def show_site(name: Name, as_json: show.AsJson = False) -> None:
     """Show what is known of a site, and what it says of itself now."""
-    site = _known(name)
+    (site,) = _known([name])
     with _waiting(f"asking {name}"):
         said = survey.ask(site)
     answers = [answer for answer in said if isinstance(answer, Answer)]
+    unknown = unknown_figures(site, known_chips(), survey.chips(answers))
     if as_json:
-        show.print_json({**_facts(site), "doors": [_door_facts(each) for each in said], **_live_facts(answers)})
+        show.print_json(
+            {
+                **sitetables.facts(site, unknown),
+                "doors": [sitetables.door_facts(each) for each in said],
+                **sitetables.live_facts(answers),
+            }
+        )
     else:
-        _show_description(site)
-        show.out.print(_doors_table("ways in", [(site, said)]))
+        sitetables.show_description(site, unknown)
+        show.out.print(sitetables.doors_table("ways in", [(site, said)]))
         if answers:
             state, seen = answers[0].state, survey.observe(answers)
-            show.out.print(_partitions_table(state, seen))
-            show.out.print(_accounts_table(answers[0]))
+            show.out.print(sitetables.partitions_table(state, seen))
+            show.out.print(sitetables.accounts_table(answers[0]))
     if not answers:
         raise _no_door(site.name, said)
 
@@ -146,7 +174,7 @@ def check(
     as_json: show.AsJson = False,
 ) -> None:
     """Try each way into each site, and compare what it says with its description. Exit code 4 where a site has no way in."""
-    sites = [_known(name) for name in names] if names else list(known_sites().values())
+    sites = _known(names or [])
     if not sites:
         raise NotFound("no site is described here", "add one with 'westward site add NAME ssh://USER@LOGIN-NODE'")
     checked: list[tuple[Site, list[Answer | Refusal]]] = []
@@ -158,15 +186,15 @@ def check(
     if as_json:
         show.print_json(
             [
-                {"name": site.name, "doors": list(map(_door_facts, said)), "warnings": concerns[site.name]}
+                {"name": site.name, "doors": list(map(sitetables.door_facts, said)), "warnings": concerns[site.name]}
                 for site, said in checked
             ]
         )
     else:
-        show.out.print(_doors_table("", checked))
+        show.out.print(sitetables.doors_table("", checked))
         for site, said in checked:
             if len(closed) != 1 or closed[0][0] != site.name:  # that one's are told by the error
-                _tell_refusals(said, site.name)
+                sitetables.tell_refusals(said, site.name)
             for concern in concerns[site.name]:
                 show.out.print(Text.assemble((f"{site.name}: ", "yellow"), show.printable(concern)), soft_wrap=True)
     if closed:
@@ -186,36 +214,67 @@ def _target(name: str, overwrite: bool) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"'{name}' cannot be the name of a site", "use letters, digits, '.', '_' and '-'")
-    target = config_dir() / "sites" / f"{name}.yaml"
-    for file in site_files():
-        if file != target and load_site(file).name == name:
+    target = _file_of(name)
+    for site, file in readable_sites():
+        if file != target and site.name == name:
             raise InputError(f"there is a site '{name}' already, described in {file}", "choose another name")
     if target.exists() and not overwrite:
-        raise Unsafe(
-            f"there is a site '{name}' already, described in {target}; what you wrote into it would be lost",
-            "add --force to overwrite it, or look first at what it would become: --dry-run",
-        )
+        raise sitewrite.is_there(target)
     return target
 
 
-def _file(path: Path | None, option: str) -> Path | None:
-    """The absolute path of a file that is there."""
+def _file(path: Path | None, option: str, to_be_made: bool = False) -> Path | None:
+    """The absolute path of a file that is there; of one `to_be_made` its directory suffices."""
     if path is None:
         return None
     absolute = path.expanduser().absolute()
-    if not absolute.is_file():
+    if to_be_made and not absolute.exists():
+        if not absolute.parent.is_dir():
+            raise InputError(
+                f"{option}: there is no directory '{absolute.parent}' to keep the token in", "make it first"
+            )
+    elif not absolute.is_file():
         raise InputError(f"{option}: there is no file '{absolute}'")
     return absolute
 
 
-def _known(name: str) -> Site:
-    sites = known_sites()
-    if name not in sites:
-        raise NotFound(
-            f"there is no site '{name}'",
-            f"known: {', '.join(sites)}" if sites else f"add it with 'westward site add {name} ssh://USER@LOGIN-NODE'",
+def _words(command: str, option: str) -> tuple[str, ...]:
+    """A program and its arguments, as a shell would split them."""
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        # what was typed may hold a secret: it is not repeated
+        raise InputError(
+            f"{option}: {error}", f"quote it as for a shell: {option} 'PROGRAM \"ONE ARGUMENT\"'"
+        ) from error
+
+
+def _known(names: Sequence[str]) -> list[Site]:
+    """The sites of those names; all where none is named. What is left out beside them is told.
+
+    Raises:
+        InputError: one of them is described so that it cannot be used, or not at all.
+    """
+    left_out: dict[str, InputError] = {}
+    sites = known_sites(left_out.__setitem__)
+    missing = next((name for name in names if name not in sites), None)
+    error = left_out.get(missing) or left_out.get(str(_file_of(missing))) if missing is not None else None
+    for about, problem in left_out.items():
+        if problem is not error:
+            warn(about, problem)
+    if missing is not None:
+        raise error or NotFound(
+            f"there is no site '{missing}'",
+            f"known: {', '.join(sites)}"
+            if sites
+            else f"add it with 'westward site add {missing} ssh://USER@LOGIN-NODE'",
         )
-    return sites[name]
+    return [sites[name] for name in names] if names else list(sites.values())
+
+
+def _file_of(name: str) -> Path:
+    """The file that `add` writes."""
+    return config_dir() / "sites" / f"{name}.yaml"
 
 
 def _answers(name: str, said: Sequence[Answer | Refusal]) -> list[Answer]:
@@ -243,203 +302,6 @@ def _header(site: Site) -> str:
     seen = site.observed
     when = f", {seen.at:%Y-%m-%d %H:%M} UTC" if seen else ""
     return f"# Written by westward site add{when}. It is yours to change; 'westward site check {site.name}' reads it.\n"
-
-
-def _tell_added(site: Site, answers: Sequence[Answer], target: Path) -> None:
-    seen = site.observed
-    doors = ", ".join(f"{answer.door} ({_milliseconds(answer)} away)" for answer in answers)
-    show.out.print(
-        f"[bold]{escape(site.name)}[/]: cluster {_cell(site.cluster)}, Slurm {_cell(answers[0].state.version)}, by {_cell(doors)}",
-        soft_wrap=True,
-    )
-    show.out.print(_partitions_table(answers[0].state, survey.observe(answers)))
-    accounts = ", ".join(dict.fromkeys(each.account for each in seen.accounts)) if seen else ""
-    facts = {
-        "you are": answers[0].account.user,
-        "jobs write to": site.root,
-        "account": f"{site.account or 'none named'}{f' (of {accounts})' if accounts else ''}",
-        "MPI": site.mpi or _no_mpi(answers),
-        "clock": _skew(answers),
-        "unknown": ", ".join(unknown_figures(site)) or "nothing",
-        "written to": str(target),
-    }
-    for label, fact in facts.items():
-        show.out.print(f"  {label:14} {_cell(fact)}", soft_wrap=True)
-    show.out.print(f"next:  westward plan gemm --site {escape(site.name)}")
-
-
-def _skew(answers: Sequence[Answer]) -> str:
-    skews = [answer.clock_skew_s for answer in answers if answer.clock_skew_s is not None]
-    if not skews:
-        return "cannot be seen by these doors"
-    if abs(skews[0]) < SEEN_S:
-        return "agrees"
-    return f"{format_duration(abs(skews[0]))} {'ahead of' if skews[0] > 0 else 'behind'} this host's"
-
-
-def _no_mpi(answers: Sequence[Answer]) -> str:
-    known = next((answer.account.mpi for answer in answers if answer.account.mpi), ())
-    has = f"it has no PMIx, only {', '.join(known)}" if known else "these doors cannot tell"
-    return f"unknown: {has}; MPI jobs need 'mpi:' in the description, as its MPI library was built"
-
-
-def _milliseconds(answer: Answer) -> str:
-    return f"{answer.rtt_s * 1000:.1f} ms" if answer.rtt_s is not None else "?"
-
-
-def _tell_refusals(said: Sequence[Answer | Refusal], where: str) -> None:
-    for each in said:
-        if isinstance(each, Refusal):
-            show.err.print(
-                Text.assemble((f"{where}: ", "yellow"), f"{each.door}: {show.printable(str(each.error))}"),
-                soft_wrap=True,
-            )
-            if each.error.next_step:
-                show.err.print(f"  next:  {escape(show.printable(each.error.next_step))}", soft_wrap=True)
-
-
-def _show_description(site: Site) -> None:
-    unknown = unknown_figures(site)
-    facts = {
-        "cluster": site.cluster,
-        "region, place": f"{site.region}, {site.place}",
-        "jobs write to": site.root,
-        "account, QOS": f"{site.account or 'your default'}, {site.qos or 'your default'}",
-        "MPI": site.mpi or "unknown",
-        "round trip": ", ".join(f"{link.rtt_ms.value:g} ms from {region}" for region, link in site.links.items())
-        or "unknown",
-        "unknown": ", ".join(unknown) or "nothing: price, power and carbon are all described",
-    }
-    show.out.print(Text(site.name, style="bold"))
-    for label, fact in facts.items():
-        show.out.print(f"  {label:14} {_cell(fact)}", soft_wrap=True)
-    show.out.print()
-
-
-def _doors_table(title: str, checked: Sequence[tuple[Site, Sequence[Answer | Refusal]]]) -> Table:
-    made = show.table(
-        title, "site", "door", "answers", "round trip", "Slurm", "user", "clock", numbers=("answers", "round trip")
-    )
-    for site, said in checked:
-        for each in said:
-            if isinstance(each, Refusal):
-                cells = ["no", "-", "-", "-", "-"]
-            else:
-                skew = each.clock_skew_s
-                cells = [
-                    f"in {format_duration(each.seconds)}",
-                    _milliseconds(each),
-                    each.state.version,
-                    each.account.user,
-                    _skew([each]) if skew is not None else "?",
-                ]
-            made.add_row(
-                *map(_cell, [site.name, str(each.door), *cells]), style="red" if isinstance(each, Refusal) else ""
-            )
-    return made
-
-
-def _partitions_table(state: ClusterState, seen: Observed) -> Table:
-    made = show.table(
-        "",
-        "partition",
-        "nodes",
-        "now",
-        "CPUs used",
-        "accelerators used",
-        "time limit",
-        "nodes of a job",
-        numbers=("nodes", "CPUs used"),
-    )
-    defaults = {partition.name for partition in seen.partitions if partition.default}
-    for partition in state.partitions:
-        nodes = [node for node in state.nodes if partition.name in node.partitions]
-        limit = partition.max_walltime_s
-        cells = [
-            partition.name + ("*" if partition.name in defaults else ""),
-            str(len(nodes)),
-            _nodes_now(state, partition.name) if partition.up else "partition is not up",
-            f"{sum(node.cpus_used for node in nodes)}/{sum(node.cpus for node in nodes)}",
-            ", ".join(f"{chip} {used}/{total}" for chip, (used, total) in _chips(state, partition.name).items()) or "-",
-            format_walltime(limit) if limit is not None else "none",
-            str(partition.max_nodes) if partition.max_nodes is not None else "no limit",
-        ]
-        made.add_row(*map(_cell, cells))
-    return made
-
-
-def _nodes_now(state: ClusterState, partition: str) -> str:
-    """How many nodes are idle, in use, and out, with the reason of the first that is out."""
-    nodes = [node for node in state.nodes if partition in node.partitions]
-    out = [node for node in nodes if not node.usable]
-    kinds = Counter("out" if not node.usable else "idle" if not node.cpus_used else "in use" for node in nodes)
-    said = ", ".join(f"{kinds[kind]} {kind}" for kind in ("idle", "in use", "out") if kinds[kind]) or "none"
-    why = f" ({out[0].name}: {out[0].reason})" if out and out[0].reason else ""
-    return said + why
-
-
-def _chips(state: ClusterState, partition: str) -> dict[str, tuple[int, int]]:
-    """Accelerators of a partition by chip: in use, and all."""
-    nodes = [node for node in state.nodes if partition in node.partitions]
-    names = sorted({chip for node in nodes for chip in node.accelerators})
-    return {
-        chip: (
-            sum(node.accelerators_used.get(chip, 0) for node in nodes),
-            sum(node.accelerators.get(chip, 0) for node in nodes),
-        )
-        for chip in names
-    }
-
-
-def _accounts_table(answer: Answer) -> Table:
-    account = answer.account
-    made = show.table(f"accounts of '{show.printable(account.user)}'", "account", "partition", "QOS", "default QOS")
-    for each in account.associations:
-        star = "*" if each.account == account.default_account else ""
-        made.add_row(
-            *map(
-                _cell,
-                [each.account + star, each.partition or "all", ", ".join(each.qos) or "-", each.default_qos or "-"],
-            )
-        )
-    if not account.associations:
-        made.add_row("none: this cluster keeps no accounts, or does not tell them", "", "", "")
-    return made
-
-
-def _facts(site: Site) -> dict[str, Any]:
-    """A description for --json."""
-    return {**asdict(site), "doors": [str(door) for door in site.doors], "unknown": unknown_figures(site)}
-
-
-def _door_facts(each: Answer | Refusal) -> dict[str, Any]:
-    if isinstance(each, Refusal):
-        return {"door": str(each.door), "answers": False, "problem": str(each.error), "next_step": each.error.next_step}
-    return {
-        "door": str(each.door),
-        "answers": True,
-        "seconds": round(each.seconds, 3),
-        "rtt_ms": round(each.rtt_s * 1000, 2) if each.rtt_s is not None else None,
-        "slurm": each.state.version,
-        "user": each.account.user,
-        "clock_skew_s": round(each.clock_skew_s, 2) if each.clock_skew_s is not None else None,
-    }
-
-
-def _live_facts(answers: Sequence[Answer]) -> dict[str, Any]:
-    if not answers:
-        return {"live": None}
-    return {"live": {"state": asdict(answers[0].state), "account": asdict(answers[0].account)}}
-
-
-def _cell(text: str) -> str:
-    """Whatever a cluster or a file says, on one line, as it is."""
-    return "\n".join(escape(show.printable(line)) for line in text.split("\n"))
-
-
-def _short(file: Path) -> str:
-    """A file of the user's with ~ for the home directory."""
-    return f"~/{file.relative_to(Path.home())}" if file.is_relative_to(Path.home()) else str(file)
 
 
 @contextmanager

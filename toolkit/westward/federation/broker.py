@@ -94,7 +94,7 @@ class Broker:
                     seen = self._ledger.pulse()  # before the turn: what comes during it is not overlooked
                     changed, still_open = self.turn(jobs)
                 except WestwardError as error:  # a full disk, a site file half written: it may pass
-                    self._say("turn", str(error))
+                    self.say("turn", str(error))
                     changed, still_open = 0, 1
                 if still_open:
                     idle_since = time.monotonic()
@@ -114,7 +114,7 @@ class Broker:
         """Do once what is to be done now; how many jobs are otherwise than before, and how many are open or may have late twins."""
         before = self._on_their_way()
         for job, error in jobs.settle(thorough=False):
-            self._say(job.key, f"job {job.key}: {error}")
+            self.say(job.key, f"job {job.key}: {error}")
         changed = jobs.watch() + len(before - self._on_their_way())
         still_open = sum(count for (phase, _), count in self._ledger.counts().items() if phase in OPEN)
         twins = self._ledger.perhaps_twins(TWIN_WINDOW)
@@ -134,8 +134,8 @@ class Broker:
             self._stop.wait(max(0.0, until - time.monotonic()))
         return False
 
-    def _say(self, about: str, text: str) -> None:
-        """Into the log, unless the same was said of it before."""
+    def say(self, about: str, text: str) -> None:
+        """Into the log, unless the same was said of it before. Also for what `sites` has to say, turn after turn."""
         if self._told.get(about) != text:
             self._told[about] = text
             log.warning("%s", text)

@@ -22,7 +22,7 @@ from westward.lab.nodes import CONTROLLER, LabUser, NodePlan
 from westward.lab.nodetree import NodeTree, bench_commit, ensure_tree, toolkit_mount
 from westward.lab.progress import Progress, quiet
 from westward.lab.release import Release
-from westward.lab.sites import doors, job_environment, url, write_site
+from westward.lab.sites import doors, job_environment, refuse_taken_names, url, write_site
 from westward.lab.sshkeys import known_host
 from westward.lab.state import LabFolder, Record
 from westward.lab.teardown import of_lab, refuse_if_foreign, remove_engine_objects, remove_half_made
@@ -63,11 +63,12 @@ def up(topology: str, name: str | None = None, progress: Progress = quiet) -> La
     Raises:
         NotFound: no such topology.
         Unreachable: no engine, no image, or a cluster that was not ready in time.
-        Unsafe: the name is taken by somebody else's lab or container.
+        Unsafe: the name is taken by somebody else's lab or container, or that of a site by another description.
     """
     plan = load_topology(topology)
     lab = name or topology
     folder = LabFolder(lab)
+    refuse_taken_names(folder, plan)
     client = engine.connect()
     with folder.locked(lambda: progress(lab, "another process is working on this lab: waiting")):
         return _Builder(client, folder, plan, progress).up()

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
+from westward.catalogue.load import readable_sites
 from westward.directories import private_dir, write_private
-from westward.errors import InputError
+from westward.errors import InputError, Unsafe
 from westward.lab.config import REST_PORT, SSH_PORT
 from westward.lab.nodes import LabUser
 from westward.lab.state import LabFolder
@@ -22,6 +23,22 @@ FACTS = Path(__file__).parent.parent / "conf" / "site"
 def site_name(lab: str, topology: str, cluster: str) -> str:
     """The cluster's own name in the lab that is named as its topology; with the lab's name before it in any other."""
     return cluster if lab == topology else f"{lab}-{cluster}"
+
+
+def refuse_taken_names(folder: LabFolder, topology: Topology) -> None:
+    """Nothing is made of a lab whose sites would have the name of another: jobs are known by it, and would go to neither.
+
+    Raises:
+        Unsafe: a file that is not this lab's describes a site of such a name.
+    """
+    ours = {site_name(folder.lab, topology.name, plan.name) for plan in topology.clusters}
+    for site, file in readable_sites():
+        if site.name in ours and file.parent != folder.sites:
+            raise Unsafe(
+                f"the lab '{folder.lab}' would have a site '{site.name}', and {file} describes one of that name already",
+                f"give the lab a name of its own: 'westward lab up {topology.name} --name N'; or, when the jobs of that site have ended, "
+                "rename it ('name:' within that file, and the file)",
+            )
 
 
 def job_environment(directories: Sequence[str], user: LabUser, commit: str | None) -> dict[str, str]:
