@@ -39,6 +39,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     monkeypatch.delenv("WESTWARD_LEDGER", raising=False)
     site = yaml.safe_load((SITES / "west.yaml").read_text())
     site["access"] = {"doors": [{"door": "shell"}]}
+    site["cluster"] = "v2411"  # as what was captured says
     sites = config_dir() / "sites"
     sites.mkdir(parents=True)
     (sites / "west.yaml").write_text(yaml.safe_dump(site))

@@ -253,8 +253,11 @@ class TestFind:
         names = ["done~dddddddddddd", "kept~aaaaaaaaaaaa", *(f"x~{number:012}" for number in range(100))]
         assert set(client.find(names)) == set(names)
         assert len(slurmrestd.asked("GET /slurm/v0.0.42/jobs/")) == 1
-        (asked,) = slurmrestd.asked("GET /slurmdb/v0.0.42/jobs/")
-        assert asked.path.count("%2C") == len(names) - 1
+        asked, by_state = slurmrestd.asked("GET /slurmdb/v0.0.42/jobs/")
+        assert asked.path.count("%2C") == by_state.path.count("%2C") == len(names) - 1
+        # a window of time leaves out what never became eligible, unless it is asked for by state and up to a moment
+        assert "state=CANCELLED&state=DEADLINE" in by_state.path and "end_time=uts" in by_state.path
+        assert "end_time" not in asked.path
 
     def test_no_request_line_is_longer_than_gateways_take(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurm/jobs/", "jobs_mixed").on("GET slurm/jobs/state/", "jobs_state")
@@ -466,11 +469,12 @@ class TestOtherCalls:
         since = datetime(2026, 11, 20, tzinfo=UTC)
         attempts = client.history(since)
         assert sorted(attempt.task or 0 for attempt in attempts) == [0, 1, 2, 3, 4]
-        (asked,) = slurmrestd.asked("GET /slurmdb/")
-        assert "show_duplicates=true" in asked.path
-        assert "users=researcher" in asked.path
-        assert f"start_time=uts{int(since.timestamp())}" in asked.path
-        assert "disable_truncate_usage_time=true" in asked.path
+        for asked in slurmrestd.asked("GET /slurmdb/"):
+            assert "show_duplicates=true" in asked.path
+            assert "users=researcher" in asked.path
+            assert f"start_time=uts{int(since.timestamp())}" in asked.path
+            assert "disable_truncate_usage_time=true" in asked.path
+        assert len(slurmrestd.asked("GET /slurmdb/")) == 2, "and each record is told once"
 
     def test_an_option_without_a_field_is_refused_in_words(
         self, slurmrestd: Slurmrestd, client: RestClient, submission: Submission

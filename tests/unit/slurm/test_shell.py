@@ -241,7 +241,13 @@ def test_a_job_is_found_in_queue_and_accounting(client: ShellClient, slurm: Fake
 
 def test_many_names_make_many_short_command_lines(client: ShellClient, slurm: FakeSlurm) -> None:
     assert len(client.find([f"job~{number:012}" for number in range(1700)])) == 1700
-    assert len(slurm.calls("squeue")) == len(slurm.calls("sacct")) == 4
+    assert len(slurm.calls("squeue")) == 4
+    windows, states = (
+        [call for call in slurm.calls("sacct") if ("-s" in call) is by_state] for by_state in (False, True)
+    )
+    assert len(windows) == len(states) == 4
+    # a window of time leaves out what never became eligible, unless it is asked for by state and up to a moment
+    assert all(call[call.index("-s") + 1] == "CANCELLED,DEADLINE" and "-E" in call for call in states)
     assert max(len(word) for call in slurm.calls("squeue") for word in call) < 20_000
 
 

@@ -62,11 +62,31 @@ def test_a_name_with_a_record_in_it_is_no_record(version: str) -> None:
     assert not {1} & text.queue(honest, "WORD").keys()
 
 
+def test_a_record_that_two_queries_give_is_one(version: str = "24.11") -> None:
+    found = records_of(version)
+    assert text.without_doubles([*found, *found]) == found
+
+
+def test_a_job_that_was_put_back_counts_its_attempts_and_the_last_decides() -> None:
+    """Its last record has another submit time; a job of an older cluster with the same id has another name."""
+    record = records_of("24.11")[0]
+
+    def attempt(submit: str, state: str, name: str = "job~a") -> text.Record:
+        fields = {**record.fields, "Submit": submit, "State": state, "JobName": name}
+        return text.Record(7, "", "", fields)
+
+    rows = text.latest([attempt("300", "COMPLETED"), attempt("100", "NODE_FAIL"), attempt("200", "PREEMPTED"),
+                        attempt("50", "FAILED", "job~b")])  # fmt: skip
+    (ours,), (other,) = rows[7, "job~a"], rows[7, "job~b"]
+    assert (ours.status.state, ours.status.restarts) == (JobState.COMPLETED, 2)
+    assert (other.status.state, other.status.restarts) == (JobState.FAILED, 0)
+
+
 @every_version
 def test_attempts_of_an_accounting(version: str) -> None:
     told = {a.status.name.partition("~")[0]: a for a in text.attempts(records_of(version)) if a.task is None}
     assert (told["exit3"].status.state, told["exit3"].status.exit_code) == (JobState.FAILED, 3)
-    assert (told["kill9"].status.exit_code, told["kill9"].status.signal) == (0, 9)
+    assert (told["kill9"].status.exit_code, told["kill9"].status.signal) == (None, 9)
     mem = told["mem"]
     assert mem.status.state is JobState.COMPLETED and 12 <= mem.usage.elapsed_s <= 14
     assert mem.usage.tres == {"billing": 1, "cpu": 1, "mem": 100 * 1024**2, "node": 1}

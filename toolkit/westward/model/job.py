@@ -356,6 +356,7 @@ class JobStatus:
         state: of an array, what is true of the whole: RUNNING where a task runs, else PENDING where one waits, and when all have
             ended COMPLETED where all did (`array_state`).
         tasks: how many tasks of an array are in each state; empty for any other job.
+        exit_code: None where a signal ended it.
         estimated_start: where the cluster's scheduler has planned it.
         restarts: how often the cluster has requeued it.
     """

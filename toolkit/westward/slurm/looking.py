@@ -29,6 +29,25 @@ def same(was: Known, state: JobState, reason: str) -> bool:
     return was.state is state and (state.final or was.reason == reason)
 
 
+def exited(code: int | None, signal: int | None) -> tuple[int | None, int | None]:
+    """How something ended, from Slurm's "code:signal": what a signal ended has no exit code of its own."""
+    return (None, signal) if signal else (code, None)
+
+
+def why(state: JobState, reason: str) -> str:
+    """The reason of a job in the queue, as far as it tells of its state."""
+    # one that was cancelled while it waited keeps what it waited for
+    if reason in ("None", "") or (state is JobState.CANCELLED and reason != "DependencyNeverSatisfied"):
+        return ""
+    # "RaisedSignal:9(Killed)": the signal has a field of its own
+    return reason.partition(":")[0] if reason.startswith(("RaisedSignal:", "NonZeroExitCode:")) else reason
+
+
+def never_started(state: JobState, nodes: str) -> bool:
+    """Whether a job in the queue has had no start: one that was cancelled before gets the time of its end as its start."""
+    return state is JobState.PENDING or (state.final and not nodes)
+
+
 class Told:
     """What was told of arrays, whose counts change while their state does not."""
 

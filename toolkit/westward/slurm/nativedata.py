@@ -12,6 +12,7 @@ from westward.model.job import JobChange, JobState, JobStatus, Submission
 from westward.model.site import Node, Partition
 from westward.model.units import from_epoch, whole_minutes_s
 from westward.slurm.clustertext import host_names
+from westward.slurm.looking import exited, never_started, why
 from westward.slurm.options import SIGNAL, SIGNAL_SECONDS
 from westward.slurm.text import Row, indices
 
@@ -181,17 +182,13 @@ def whole_id(record: Any) -> int:
 
 def brief(record: Any) -> tuple[JobState, str]:
     """State and reason of a record of the queue."""
-    return JobState.parse(record.state or ""), _reason(record)
-
-
-def _reason(record: Any) -> str:
-    reason = record.state_reason or ""
-    return "" if reason == "None" else reason
+    state = JobState.parse(record.state or "")
+    return state, why(state, record.state_reason or "")
 
 
 def mark(record: Any) -> tuple[Any, ...]:
     """What of an array's record tells whether anything has changed."""
-    return (record.id, record.array_task_id, record.array_tasks_waiting, record.state, _reason(record))
+    return (record.id, record.array_task_id, record.array_tasks_waiting, *brief(record))
 
 
 def queued(record: Any) -> Row:
@@ -199,16 +196,17 @@ def queued(record: Any) -> Row:
     state, reason = brief(record)
     waiting, held = state is JobState.PENDING, record.priority == 0
     start = from_epoch(record.start_time)
+    exit_code, signalled = _exited(state, record)
     status = JobStatus(
         job_id=whole_id(record),
         name=record.name or "",
         state=state,
         reason=reason,
         held=waiting and held,
-        exit_code=record.exit_code if state.final else None,
-        signal=(record.exit_code_signal or None) if state.final else None,
+        exit_code=exit_code,
+        signal=signalled,
         submitted_at=from_epoch(record.submit_time),
-        started_at=None if waiting else start,
+        started_at=None if never_started(state, record.allocated_nodes or "") else start,
         estimated_start=start if waiting and not held else None,
         ended_at=from_epoch(record.end_time) if state.final else None,
         nodes=record.allocated_nodes or "",
@@ -218,17 +216,22 @@ def queued(record: Any) -> Row:
     return Row(status, _tasks(record))
 
 
+def _exited(state: JobState, record: Any) -> tuple[int | None, int | None]:
+    return exited(record.exit_code, record.exit_code_signal) if state.final else (None, None)
+
+
 def accounted(record: Any) -> Row:
     """A record of slurmdbd. A reason is told only while it waits: later it still tells of the time before the start."""
     state = JobState.parse(record.state or "")
     waiting = state is JobState.PENDING
+    exit_code, signalled = _exited(state, record)
     status = JobStatus(
         job_id=whole_id(record),
         name=record.name or "",
         state=state,
-        reason=_reason(record) if waiting else "",
-        exit_code=record.exit_code if state.final else None,
-        signal=(record.exit_code_signal or None) if state.final else None,
+        reason=why(state, record.state_reason or "") if waiting else "",
+        exit_code=exit_code,
+        signal=signalled,
         submitted_at=from_epoch(record.submit_time),
         started_at=None if waiting else from_epoch(record.start_time),
         ended_at=from_epoch(record.end_time) if state.final else None,

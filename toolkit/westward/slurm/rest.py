@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import quote
@@ -142,8 +142,7 @@ class RestClient:
         if not wanted:
             return {}
         queued = [job for job in self._scan() if job["name"] in wanted]
-        since = {"start_time": _moment(datetime.now(UTC) - ACCOUNTING_SINCE), "skip_steps": "true"}
-        records = self._by_name(wanted, since)
+        records = self._since(datetime.now(UTC) - ACCOUNTING_SINCE, {"skip_steps": "true"}, wanted)
         listed = self._listing() if any(map(restdata.array_id, queued)) else Listing({}, {})
         found: list[JobStatus] = []
         for name in wanted:
@@ -196,12 +195,8 @@ class RestClient:
         return Poll(changed, frozenset(left).difference(statuses, unheard), unheard)
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
-        query = {"start_time": _moment(since), "show_duplicates": "true"}
-        records = (
-            self._by_name(set(names), query)
-            if names
-            else self._accounting("jobs/", query | {"users": self._user})["jobs"]
-        )
+        query = {"show_duplicates": "true"}
+        records = self._since(since, query if names else query | {"users": self._user}, names)
         attempts = self._told(lambda: [restdata.attempt(record) for record in records])
         return sorted(attempts, key=lambda attempt: (*age(attempt.status), attempt.task or 0))
 
@@ -360,12 +355,26 @@ class RestClient:
             {array: parts for array, parts in arrays.items() if array in wanted},
         )
 
-    def _by_name(self, names: Collection[str], query: Mapping[str, str]) -> list[Content]:
-        return [
-            record
-            for part in _parts(sorted(names), ",")
-            for record in self._accounting("jobs/", {**query, "job_name": ",".join(part)})["jobs"]
+    def _since(self, since: datetime, query: Mapping[str, str], names: Collection[str]) -> list[Content]:
+        """slurmdbd's records since then, of those names or of all.
+
+        In a window of time it has only jobs that were eligible in it: one that was cancelled, or met its deadline, while it was held is
+        asked for by its state, which needs the window's end.
+        """
+        window = [*query.items(), ("start_time", _moment(since))]
+        ended = [
+            ("end_time", _moment(datetime.now(UTC) + timedelta(days=1))),
+            ("state", "CANCELLED"),
+            ("state", "DEADLINE"),
         ]
+        named = [[("job_name", ",".join(part))] for part in _parts(sorted(set(names)), ",")] if names else [[]]
+        records = [
+            record
+            for part in named
+            for more in ([], ended)
+            for record in self._accounting("jobs/", [*window, *more, *part])["jobs"]
+        ]
+        return list({_which(record): record for record in records}.values())
 
     def _accounting(self, path: str, query: Query) -> Content:
         if path == "jobs/":
@@ -387,6 +396,12 @@ class RestClient:
             raise Unreachable(
                 f"site '{self._site}' describes itself in a form not known here ({type(error).__name__}: {error})"
             ) from error
+
+
+def _which(record: Content) -> tuple[object, ...]:
+    """What tells a record of slurmdbd from every other one."""
+    times = record["time"]
+    return record["job_id"], times["submission"], times["start"], times["end"], *record["state"]["current"]
 
 
 def _differs(status: JobStatus, was: Known) -> bool:

@@ -18,6 +18,7 @@ from westward.model.site import Account, Association, ClusterState, Node, Partit
 from westward.model.tres import parse_gpus
 from westward.model.units import from_epoch, whole_minutes_s
 from westward.slurm.faults import Fault, numbered, worded
+from westward.slurm.looking import exited, never_started, why
 from westward.slurm.options import number, option_fields
 
 Record = Mapping[str, Any]
@@ -145,22 +146,18 @@ def queued_status(job: Record) -> JobStatus:
     """A record as slurmctld gives it: a job, or one or more tasks of an array."""
     return_code, signal = _exit(job["exit_code"])
     state = JobState.of(job["job_state"])
-    reason = job["state_reason"]
-    # a job that was cancelled while it waited keeps what it waited for, and gets the time of its end as its start
-    stale = state is JobState.CANCELLED and reason != "DependencyNeverSatisfied"
     pending = state is JobState.PENDING
-    never = pending or (state.final and not job["nodes"])
     start = from_epoch(plain_number(job["start_time"]))
     return JobStatus(
         job_id=array_id(job) or job["job_id"],
         name=job["name"],
         state=state,
-        reason="" if reason == "None" or stale else reason,
+        reason=why(state, job["state_reason"]),
         held=pending and plain_number(job["priority"]) == 0,
         exit_code=return_code if state.final else None,
         signal=signal if state.final else None,
         submitted_at=from_epoch(plain_number(job["submit_time"])),
-        started_at=None if never else start,
+        started_at=None if never_started(state, job["nodes"]) else start,
         ended_at=from_epoch(plain_number(job["end_time"])) if state.final else None,
         nodes=job["nodes"],
         partition=job["partition"],
@@ -273,7 +270,7 @@ def _name(value: Any) -> str | None:
 
 
 def _exit(code: Record) -> tuple[int | None, int | None]:
-    return plain_number(code["return_code"]), plain_number(code["signal"]["id"]) or None
+    return exited(plain_number(code["return_code"]), plain_number(code["signal"]["id"]))
 
 
 def error_text(error: Record) -> str:

@@ -182,22 +182,21 @@ class ShellClient:
         queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in parts]
         # every record of a name: a requeue makes another one, and an array has one for each task
         accounting = [
-            self._record_words(token, "-X", "-D", "-u", user, "-S", _SINCE, f"--name={','.join(chunk)}")
+            words
             for chunk in parts
+            for words in self._since_words(token, _SINCE, "-X", "-u", user, f"--name={','.join(chunk)}")
         ]
-        answers = self._ask(*accounting, *queue)
-        rows: dict[int, list[text.Row]] = {}
-        for answer in answers[: len(parts)]:
-            found = [record for record in text.records(answer.stdout, token) if not record.step]
-            for record in sorted(found, key=lambda record: record.fields["Submit"]):
-                rows.setdefault(record.job_id, []).append(text.accounted(record))
-        for answer in answers[len(parts) :]:
-            for job_id, lines in text.queue(answer.stdout, token).items():
-                rows.setdefault(job_id, []).extend(text.queued(fields) for fields in lines)
+        answers = self._ask(*queue, *accounting)
+        lines = {id_: of for answer in answers[: len(queue)] for id_, of in text.queue(answer.stdout, token).items()}
+        extra = self._details(list(lines))
+        rows = text.latest(record for answer in answers[len(queue) :] for record in text.records(answer.stdout, token))
+        for job_id, of_job in lines.items():
+            told_there = [text.detailed(text.queued(fields), fields[1], extra) for fields in of_job]
+            rows.setdefault((job_id, told_there[0].status.name), []).extend(told_there)
         told: dict[str, list[JobStatus]] = {name: [] for name in names}
-        for status in map(text.whole, rows.values()):
-            if status.name in told:
-                told[status.name].append(status)
+        for (_, name), each in rows.items():
+            if name in told:
+                told[name].append(text.whole(each))
         return {name: sorted(jobs, key=age) for name, jobs in told.items()}
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
@@ -253,13 +252,14 @@ class ShellClient:
         if not job_ids:
             return {}
         answers = self._ask(
-            *(self._record_words(token, "-X", "-j", ",".join(map(str, chunk))) for chunk in chunks(job_ids, CHUNK * 4))
+            *(
+                self._record_words(token, "-X", "-D", "-j", ",".join(map(str, chunk)))
+                for chunk in chunks(job_ids, CHUNK * 4)
+            )
         )
-        found: dict[int, list[text.Row]] = {}
-        for answer in answers:
-            for record in text.records(answer.stdout, token):
-                found.setdefault(record.job_id, []).append(text.accounted(record))
-        return found
+        # of an id that was used before the latest job counts
+        rows = text.latest(record for answer in answers for record in text.records(answer.stdout, token))
+        return {job_id: each for (job_id, _), each in rows.items()}
 
     def _details(self, job_ids: Sequence[int]) -> Mapping[tuple[int, str], tuple[int, int, int]]:
         """Exit codes and restarts, which squeue tells in its slower format only: so only of what changed."""
@@ -272,16 +272,27 @@ class ShellClient:
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         token, user = secrets.token_hex(8), self._who()
         start = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        common = ("-D", "-u", user, "-S", start)
         parts = [[f"--name={','.join(chunk)}"] for chunk in chunks(sorted(set(names)), CHUNK)] or [[]]
-        answers = self._ask(*(self._record_words(token, *common, *part) for part in parts))
+        answers = self._ask(*(words for part in parts for words in self._since_words(token, start, "-u", user, *part)))
         records = [record for answer in answers for record in text.records(answer.stdout, token)]
-        return text.attempts(records)
+        return text.attempts(text.without_doubles(records))
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def _queue_words(self, token: str, *more: str) -> list[str]:
         return ["squeue", "--me", "-h", "-t", "all", "-o", text.queue_format(token), *more]
+
+    def _since_words(self, token: str, since: str, *more: str) -> list[list[str]]:
+        """What asks the accounting for every record since then.
+
+        In a window of time it has only jobs that were eligible in it: one that was cancelled, or met its deadline, while it was held is
+        asked for by its state, which needs the window's end.
+        """
+        window = ("-D", "-S", since)
+        return [
+            self._record_words(token, *window, *more),
+            self._record_words(token, *window, "-E", "now+1day", "-s", "CANCELLED,DEADLINE", *more),
+        ]
 
     def _record_words(self, token: str, *more: str) -> list[str]:
         fields = ",".join(text.RECORD_FIELDS)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from westward.errors import QuantityError
 from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
 from westward.model.units import from_epoch
-from westward.slurm.looking import age
+from westward.slurm.looking import age, exited, never_started, why
 
 SEPARATOR = "\x1f"
 # of squeue: array's id, task or tasks, state, reason, priority, partition, submit, start, end, nodes, name
@@ -69,7 +69,8 @@ def plain(fields: Sequence[Sequence[str]]) -> bool:
 
 def brief(fields: Sequence[str]) -> tuple[JobState, str]:
     """State and reason of a line of the queue."""
-    return _state(fields[2]), "" if fields[3] in NOTHING else fields[3]
+    state = _state(fields[2])
+    return state, why(state, or_empty(fields[3]))
 
 
 _states: dict[str, JobState] = {}
@@ -95,7 +96,7 @@ def queued(fields: Sequence[str]) -> Row:
         reason=reason,
         held=waiting and priority == "0",
         submitted_at=moment(submit),
-        started_at=None if waiting else moment(start),
+        started_at=None if never_started(state, or_empty(nodes)) else moment(start),
         estimated_start=moment(start) if waiting and priority != "0" else None,
         ended_at=moment(end) if state.final else None,
         nodes=or_empty(nodes),
@@ -127,14 +128,8 @@ def detailed(row: Row, task: str, known: Mapping[tuple[int, str], tuple[int, int
     if told is None:
         return row
     code, signal, restarts = told
-    ended = row.status.state.final
-    status = replace(
-        row.status,
-        exit_code=code if ended else None,
-        signal=(signal or None) if ended else None,
-        restarts=restarts,
-    )
-    return Row(status, row.tasks)
+    exit_code, signalled = exited(code, signal) if row.status.state.final else (None, None)
+    return Row(replace(row.status, exit_code=exit_code, signal=signalled, restarts=restarts), row.tasks)
 
 
 def indices(text: str) -> frozenset[int]:
@@ -225,13 +220,15 @@ def accounted(record: Record) -> Row:
     state = _state(fields["State"].partition(" ")[0])
     waiting = state is JobState.PENDING
     code, _, signal = fields["ExitCode"].partition(":")
+    ended = state.final and code.isdecimal() and signal.isdecimal()
+    exit_code, signalled = exited(int(code), int(signal)) if ended else (None, None)
     status = JobStatus(
         job_id=record.job_id,
         name=fields["JobName"],
         state=state,
         reason=or_empty(fields["Reason"]) if waiting else "",
-        exit_code=int(code) if state.final and code.isdecimal() else None,
-        signal=(int(signal) or None) if state.final and signal.isdecimal() else None,
+        exit_code=exit_code,
+        signal=signalled,
         submitted_at=moment(fields["Submit"]),
         started_at=None if waiting else moment(fields["Start"]),
         # an attempt that was requeued has ended, though its job has not
@@ -240,6 +237,30 @@ def accounted(record: Record) -> Row:
         partition=fields["Partition"],
     )
     return Row(status, indices(record.task) if record.task else None)
+
+
+def latest(found: Iterable[Record]) -> dict[tuple[int, str], list[Row]]:
+    """By job id and name, the latest attempt of the job or of each task of it, which counts those before it.
+
+    An id alone would not do: a cluster that was set up anew counts from one again.
+    """
+    attempts: dict[tuple[int, str, str], list[Record]] = {}
+    for record in sorted(found, key=lambda record: record.fields["Submit"]):
+        if not record.step:
+            attempts.setdefault((record.job_id, record.fields["JobName"], record.task), []).append(record)
+    rows: dict[tuple[int, str], list[Row]] = {}
+    for (job_id, name, _), each in attempts.items():
+        row = accounted(each[-1])
+        rows.setdefault((job_id, name), []).append(Row(replace(row.status, restarts=len(each) - 1), row.tasks))
+    return rows
+
+
+def without_doubles(found: Iterable[Record]) -> list[Record]:
+    """The records of several queries that overlap, each once, in their order."""
+    once: dict[tuple[str, ...], Record] = {}
+    for record in found:
+        once.setdefault(tuple(record.fields[name] for name in ("JobID", "Submit", "Start", "End", "State")), record)
+    return list(once.values())
 
 
 def attempts(found: Sequence[Record]) -> list[Attempt]:
@@ -252,7 +273,7 @@ def attempts(found: Sequence[Record]) -> list[Attempt]:
             made[-1][1].append(record)
     seen: dict[tuple[int, str], int] = {}
     told = []
-    for record, steps in made:
+    for record, steps in sorted(made, key=lambda attempt: attempt[0].fields["Submit"]):
         key = record.job_id, record.task
         status = replace(accounted(record).status, restarts=seen.get(key, 0))
         seen[key] = status.restarts + 1
