@@ -7,7 +7,7 @@ Checked with pyslurm 25.11.2 built against Slurm 26.05.5.
 
 libslurm does one thing at a time and holds Python's lock meanwhile: while a slurmctld does not answer (MessageTimeout, 10 s by
 default) the whole process waits. Some calls of pyslurm end the process and are not used: `Job.hold(mode=...)` and `Job.get_resource_layout_per_node`.
-Exit codes are told as sacct tells them: 128 and more are 128 less.
+Exit codes are told as sacct tells them: 128 and more are 128 less. A search by name asks the accounting with sacct.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from typing import Any, Self
 
 from westward.errors import SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
-from westward.model.site import Account, Association, ClusterState
+from westward.model.site import Account, Association, ClusterState, ShellDoor
 from westward.model.units import from_epoch
 from westward.slurm import nativedata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
 from westward.slurm.faults import NOTHING_TO_DO
-from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
+from westward.slurm.looking import Told, age, chunks, same
 from westward.slurm.nativelib import Library
+from westward.slurm.shell import ShellClient
 from westward.slurm.text import Row, whole
 
 # names or ids in one query of slurmdbd
@@ -56,7 +57,7 @@ class NativeClient:
     """
 
     def __init__(self, site: str, cluster: str = "") -> None:
-        self._site = site
+        self._site, self._cluster = site, cluster
         self._library = Library(site, cluster)
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[tuple[Any, ...]]] = {}
@@ -195,18 +196,13 @@ class NativeClient:
         wanted = set(names)
         # the queue is asked first: what has left it before is in the accounting; where both know something the queue's word counts
         queue = [nativedata.queued(record) for record in self._queue() if record.name in wanted]
-        since, user = int((datetime.now(UTC) - ACCOUNTING_SINCE).timestamp()), _who()[0]
-        records = [
-            record
-            for chunk in chunks(sorted(wanted), AT_ONCE)
-            for record in self._accounting(names=list(chunk), users=[user], start_time=since)
-        ]
-        # an id that was used before belongs to several jobs, so jobs are told apart by name and id
-        rows: dict[tuple[str, int], list[Row]] = {}
-        for row in [*map(nativedata.accounted, records), *queue]:
-            rows.setdefault((row.status.name, row.status.job_id), []).append(row)
+        # pyslurm cannot ask for a state, and without that slurmdbd leaves out what was cancelled before it was eligible
+        with ShellClient(self._site, ShellDoor(), self._cluster) as commands:
+            rows = commands.accounted(wanted)
+        for row in queue:
+            rows.setdefault((row.status.job_id, row.status.name), []).append(row)
         told: dict[str, list[JobStatus]] = {name: [] for name in wanted}
-        for (name, _), parts in rows.items():
+        for (_, name), parts in rows.items():
             if name in told:
                 told[name].append(whole(parts))
         return {name: sorted(jobs, key=age) for name, jobs in told.items()}

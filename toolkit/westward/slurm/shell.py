@@ -178,18 +178,12 @@ class ShellClient:
         parts = chunks(sorted(set(names)), CHUNK)
         if not parts:
             return {}
-        token, user = secrets.token_hex(8), self._who()
-        queue = [self._queue_words(token, "-n", ",".join(chunk)) for chunk in parts]
-        # every record of a name: a requeue makes another one, and an array has one for each task
-        accounting = [
-            words
-            for chunk in parts
-            for words in self._since_words(token, _SINCE, "-X", "-u", user, f"--name={','.join(chunk)}")
-        ]
-        answers = self._ask(*queue, *accounting)
-        lines = {id_: of for answer in answers[: len(queue)] for id_, of in text.queue(answer.stdout, token).items()}
+        token = secrets.token_hex(8)
+        # the queue is asked first: what has left it before is in the accounting
+        answers = self._ask(*(self._queue_words(token, "-n", ",".join(chunk)) for chunk in parts))
+        lines = {job_id: of_job for answer in answers for job_id, of_job in text.queue(answer.stdout, token).items()}
         extra = self._details(list(lines))
-        rows = text.latest(record for answer in answers[len(queue) :] for record in text.records(answer.stdout, token))
+        rows = self.accounted(names)
         for job_id, of_job in lines.items():
             told_there = [text.detailed(text.queued(fields), fields[1], extra) for fields in of_job]
             rows.setdefault((job_id, told_there[0].status.name), []).extend(told_there)
@@ -198,6 +192,18 @@ class ShellClient:
             if name in told:
                 told[name].append(text.whole(each))
         return {name: sorted(jobs, key=age) for name, jobs in told.items()}
+
+    def accounted(self, names: Collection[str]) -> dict[tuple[int, str], list[text.Row]]:
+        """What the accounting has of jobs of these names, by id and name: the latest attempt of each, and of each task of an array.
+
+        Raises:
+            Unreachable: it does not answer.
+        """
+        token, user = secrets.token_hex(8), self._who()
+        named = [f"--name={','.join(chunk)}" for chunk in chunks(sorted(set(names)), CHUNK)]
+        asked = [words for name in named for words in self._since_words(token, _SINCE, "-X", "-u", user, name)]
+        records = [record for answer in self._ask(*asked) for record in text.records(answer.stdout, token)]
+        return text.latest(text.without_doubles(records))
 
     def poll(self, known: Mapping[int, Known]) -> Poll:
         if not known:
@@ -288,10 +294,10 @@ class ShellClient:
         In a window of time it has only jobs that were eligible in it: one that was cancelled, or met its deadline, while it was held is
         asked for by its state, which needs the window's end.
         """
-        window = ("-D", "-S", since)
+        window = ("-D", "-S", since, "-E", "now+1day")
         return [
             self._record_words(token, *window, *more),
-            self._record_words(token, *window, "-E", "now+1day", "-s", "CANCELLED,DEADLINE", *more),
+            self._record_words(token, *window, "-s", "CANCELLED,DEADLINE", *more),
         ]
 
     def _record_words(self, token: str, *more: str) -> list[str]:
