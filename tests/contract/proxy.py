@@ -50,6 +50,10 @@ class Proxy:
     Args:
         rates: by kind of request, the share of them that is broken; each fault is as likely as any other.
         late_s: how long a late request is kept.
+
+    Attributes:
+        broken: (kind, fault) of each request that was broken; passed: the kinds of all others.
+        too_late: late requests that were delivered when their client had given up.
     """
 
     def __init__(self, upstream: tuple[str, int], rates: Mapping[str, float], seed: int, late_s: float) -> None:
@@ -57,6 +61,7 @@ class Proxy:
         self.random = random.Random(seed)
         self.broken: Counter[tuple[str, str]] = Counter()
         self.passed: Counter[str] = Counter()
+        self.too_late: Counter[str] = Counter()
         self.on_the_way = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -88,11 +93,11 @@ class Proxy:
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 request = await _read(reader)
-                if not await self._one(request, writer):
+                if not await self._one(request, reader, writer):
                     break
         writer.close()
 
-    async def _one(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+    async def _one(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Deal with one request; whether its connection lives on."""
         kind = request.kind
         if self.random.random() >= self.rates.get(kind, 0.0):
@@ -105,8 +110,11 @@ class Proxy:
         if fault == "late":
             self.on_the_way += 1
             await asyncio.sleep(self.late_s)
-            await self._deliver(request)
-            self.on_the_way -= 1
+            self.too_late[kind] += reader.at_eof()
+            try:
+                await self._deliver(request)
+            finally:
+                self.on_the_way -= 1
             return False
         answer = b"" if fault.endswith("before") else await self._deliver(request)
         if fault == "answer truncated":

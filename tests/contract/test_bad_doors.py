@@ -68,7 +68,11 @@ class User:
         return job
 
     def nothing_was_sent(self) -> None:
-        assert [job["phase"] for job in self.says("jobs", "--all", "--json").json if job["phase"] != "refused"] == []
+        """By the ledger, and by the cluster's queue."""
+        told = self.says("jobs", "--all", "--json").json
+        assert [job["phase"] for job in told if job["phase"] != "refused"] == []
+        queue = self.judge.root("squeue", "-ah", "-t", "all", "-o", "%j").split()
+        assert not {job["slurm_name"] for job in told}.intersection(queue)
 
     def ends_well(self, key: str) -> None:
         """The job is settled, and ran once: in its cluster's own accounting."""
@@ -292,13 +296,32 @@ def slurmctld_away(one: User) -> None:
 
 
 def slurmdbd_away(one: User) -> None:
-    """Without slurmdbd jobs in the queue are seen, and new ones are taken; they are settled when it is back."""
+    """Without slurmdbd jobs in the queue are seen and cancelled, and new ones are taken; they are settled when it is back.
+
+    Not so by slurmrestd alone: it cannot tell a cluster's partitions then, and says so before anything is sent.
+    """
+    sleep = ("submit", *PLAIN, "command=[sleep,60]", "--detach", "--json")
+    before = one.says(*sleep).json
+
+    def states(said: Said) -> dict[str, str]:
+        return {job["key"]: job["state"] for job in said.json if job["phase"] != "refused"}
+
     with without_slurmdbd(one.judge):
-        said = impatient(one, "submit", *PLAIN, "command=[sleep,60]", "--detach", "--json")
-        assert said.status == 0, said
-        wait_until(lambda: impatient(one, "jobs", "--json").json[0]["state"] == "RUNNING", "it is not seen to run")
-        one.judge.root("scancel", str(said.json["slurm_job_id"]))
-    wait_until(lambda: one.job()["state"] == "CANCELLED", one.job)
+        said = impatient(one, *sleep)
+        if one.door["door"] == "rest":
+            refused(said, one.site["name"], "lurmdb")
+        else:
+            assert said.status == 0, said
+        keys = {before["key"], *([said.json["key"]] if said.status == 0 else [])}
+        wait_until(
+            lambda: states(impatient(one, "jobs", "--json")) == dict.fromkeys(keys, "RUNNING"),
+            "they are not seen to run",
+        )
+        assert impatient(one, "cancel", before["key"]).status == 0
+        wait_until(lambda: "RUNNING" not in one.judge.state(before["slurm_job_id"]), "it still runs", 40)
+    for key in keys:
+        assert one.says("cancel", key).status == 0
+    wait_until(lambda: states(one.says("jobs", "--json")) == dict.fromkeys(keys, "CANCELLED"), "they are not cancelled")
 
 
 def search_without_slurmdbd(one: User) -> None:

@@ -93,7 +93,7 @@ def test_a_benchmark_without_its_mpi_world_fails(clusters: Lab):
     said = westward("submit", "allreduce", "launcher=srun", "max_bytes=64")
     assert said.status == 1
     key = said.out.split(" is job ")[1].split()[0]
-    assert "2" in westward("logs", key).out
+    assert "SLURM_NTASKS" in westward("logs", key).out
 
 
 def test_cancel_a_running_and_a_waiting_job(clusters: Lab, submit):
@@ -160,12 +160,8 @@ def test_bad_values_submit_nothing(clusters: Lab):
         said = westward("submit", *args)
         assert (said.status, words in said.err) == (status, True), said
     listed = westward("jobs", "--all", "--json").json
-    assert len([job for job in listed if job["phase"] != "refused"]) == len(
-        [j for j in listed if j["phase"] != "refused"]
-    )
-    assert (
-        len(listed) == before + 1 and listed[0]["phase"] == "refused"
-    )  # the cluster's own refusal is kept, and says why
+    # the cluster's own refusal is kept, and says why
+    assert [job["phase"] for job in listed[: len(listed) - before]] == ["refused"]
 
 
 def test_the_time_limit_is_told_as_timeout(clusters: Lab, overdue):

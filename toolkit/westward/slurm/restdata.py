@@ -215,7 +215,7 @@ def _usage(record: Record) -> Usage:
     return Usage(
         elapsed_s=record["time"]["elapsed"],
         tres=allocated,
-        cpu_s=round(sum(_seconds(step["time"]["total"]) for step in steps), 3) if steps else None,
+        cpu_s=sum(_seconds(step["time"]["total"]) for step in steps) if steps else None,
         max_rss_bytes=max(memory, default=0) or None,
         # each step counts its nodes' whole consumption, so steps are not added up
         energy_j=energy or max(consumed, default=0) or None,

@@ -438,7 +438,8 @@ def _changes(change: JobChange) -> list[str]:
         "QOS": change.qos,
         "StartTime": begin.strftime("%Y-%m-%dT%H:%M:%S") if begin else None,
         "Dependency": change.dependency,
-        "NumNodes": change.nodes,
+        # with one number alone 22.05 changes the least and leaves the most as it was
+        "NumNodes": f"{change.nodes}-{change.nodes}" if change.nodes is not None else None,
         "ArrayTaskThrottle": change.at_once,
     }
     return [f"{name}={value}" for name, value in told.items() if value is not None]
