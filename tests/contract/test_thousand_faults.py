@@ -34,10 +34,10 @@ AGENT_STEPS = STEPS[1:]
 # what both programs share: impatient time-outs, and a hard death after a step, now and then
 COMMON = """
 import logging, os, random, signal, sys
-from westward.jobs import lifecycle
+from westward.jobs import lifecycle, steps
 from westward.slurm import restcall
 restcall.ANSWER_TIMEOUT_S = restcall.SUBMIT_TIMEOUT_S = 3
-lifecycle.FIRST_RETRY_S = 0.5
+steps.FIRST_RETRY_S = 0.5
 chance = random.Random(int(sys.argv[1]))
 deaths, program = sys.argv[2:4]
 died = set(open(deaths).read().splitlines())

@@ -31,7 +31,7 @@ from unit.store.databases import database as database  # a fixture
 from westward.errors import InputError, StorageError
 from westward.federation import broker
 from westward.federation.broker import LEASE, Broker, alive, waiting_for_agent
-from westward.jobs import lifecycle
+from westward.jobs import steps
 from westward.model.job import After, Dependency, JobState
 from westward.model.site import Site
 from westward.store.ledger import Phase
@@ -41,7 +41,7 @@ from westward.store.ledger import Phase
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("FIRST_TICK_S", 0.01), ("LAST_TICK_S", 0.05), ("LISTEN_S", 0.01)):
         monkeypatch.setattr(broker, name, seconds)
-    monkeypatch.setattr(lifecycle, "FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr(steps, "FIRST_RETRY_S", 0.0)
 
 
 def an_agent(world: World, sites: Callable[[], Mapping[str, Site]] = lambda: KNOWN.sites, **more: Any) -> Broker:

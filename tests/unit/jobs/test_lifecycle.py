@@ -24,11 +24,11 @@ from unit.jobs.world import (
     submit,
 )
 from westward.errors import NotFound, SiteRefused, StorageError, Unreachable, WestwardError
-from westward.jobs import lifecycle, watching
+from westward.jobs import steps, watching
 from westward.jobs.lifecycle import Jobs
 from westward.model.job import JobState, JobStatus
 from westward.model.site import Site
-from westward.slurm.client import InDoubt
+from westward.slurm.client import InDoubt, TakenInPart
 from westward.store.ledger import Job, Ledger, Phase
 
 
@@ -189,6 +189,13 @@ class TestDoubt:
             assert world.settle() == []
         assert world.cluster.started == [1]
         assert world.cluster.alive() == [1]
+
+    def test_one_that_was_taken_in_part_is_cancelled_and_never_started(self, world: World) -> None:
+        world.cluster.after["submit"] = fails(TakenInPart("site 'west' took a part of the job only"), times=1)
+        with pytest.raises(TakenInPart):
+            submit(world)
+        assert world.settle() == []
+        assert (world.cluster.started, world.cluster.alive()) == ([], [])
 
     def test_a_site_that_is_still_away_is_told_and_tried_again(self, world: World) -> None:
         world.cluster.after["submit"] = fails(DOUBT, times=1)
@@ -371,7 +378,7 @@ class TestCancel:
         world.cluster.before["submit"] = fails(DOUBT, times=1)
         with pytest.raises(InDoubt):
             submit(world)
-        monkeypatch.setattr(lifecycle, "TWIN_WINDOW", timedelta(0))
+        monkeypatch.setattr(steps, "TWIN_WINDOW", timedelta(0))
         assert world.jobs().cancel(world.only()).phase is Phase.REFUSED
         assert world.cluster.jobs == {}
 

@@ -21,7 +21,7 @@ from unit.jobs.world import (
     many,
 )
 from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
-from westward.jobs import lifecycle
+from westward.jobs import steps
 from westward.model.decision import Decision
 from westward.model.job import JobSpec, JobState
 from westward.slurm.client import InDoubt
@@ -34,7 +34,7 @@ COUNT = 7
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """More jobs than go together."""
-    monkeypatch.setattr(lifecycle, "TOGETHER", 3)
+    monkeypatch.setattr(steps, "TOGETHER", 3)
 
 
 def phases(world: World) -> list[Phase]:
@@ -133,7 +133,7 @@ def test_killed_twice_in_a_row(world: World, first: str, second: str) -> None:
 
 @pytest.mark.usefixtures("no_wait")
 def test_every_answer_lost_and_every_request_late(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "TOGETHER", COUNT)
+    monkeypatch.setattr(steps, "TOGETHER", COUNT)
     world.cluster.before["submit"] = fails(DOUBT, times=COUNT)
     world.jobs().submit_many(many(COUNT))
     assert world.settle() == []
@@ -173,7 +173,7 @@ def test_a_site_that_is_away_is_asked_once_whatever_the_number_of_jobs(world: Wo
 def test_a_site_that_answers_no_submission_gets_no_more_of_them(world: World) -> None:
     world.cluster.before["submit"] = fails(DOUBT)
     answers = world.jobs().submit_many(many(COUNT))
-    assert len(world.cluster.submissions) == lifecycle.TOGETHER
+    assert len(world.cluster.submissions) == steps.TOGETHER
     assert [type(answer) for answer in answers] == [InDoubt] * 3 + [Unreachable] * 4
     assert phases(world) == [Phase.SUBMITTING] * 3 + [Phase.REFUSED] * 4
 
@@ -197,11 +197,11 @@ class TestStream:
         world.cluster.before["submit 0"] = lambda: None if composed.wait(10) else pytest.fail("nothing was composed")
 
         def wanted() -> Iterator[tuple[JobSpec, Decision]]:
-            yield from many(lifecycle.TOGETHER)
+            yield from many(steps.TOGETHER)
             composed.set()
             yield from many(1)
 
-        assert len(list(world.jobs().submit_stream(wanted()))) == lifecycle.TOGETHER + 1
+        assert len(list(world.jobs().submit_stream(wanted()))) == steps.TOGETHER + 1
 
     def test_what_comes_after_one_that_cannot_be_rendered_is_not_sent(self, world: World) -> None:
         bad = [(a_job(options={"--x": "1"}), decision())]
@@ -216,7 +216,7 @@ class TestStream:
 def test_one_commit_and_one_call_for_each_step_whatever_their_number(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "TOGETHER", 64)
+    monkeypatch.setattr(steps, "TOGETHER", 64)
     written: list[str] = []
     transaction = world.ledger._database.transaction
 

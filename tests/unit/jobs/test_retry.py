@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from unit.jobs.world import DOUBT, SILENT, STEPS, Killed, World, a_job, decision, fails, killed_at, many, submit
-from westward.jobs import lifecycle
+from westward.errors import SiteRefused
+from westward.jobs import steps
 from westward.model.job import JobState, new_key
 from westward.slurm.client import InDoubt
 from westward.store.ledger import Job, Phase
@@ -18,7 +19,7 @@ class TestRetry:
     def test_it_is_not_sent_again_before_its_time_and_says_when(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lifecycle, "FIRST_RETRY_S", 100.0)
+        monkeypatch.setattr(steps, "FIRST_RETRY_S", 100.0)
         world.cluster.before["submit"] = fails(DOUBT, times=1)
         world.jobs().submit_many(many(1))
         ((job, error),) = world.settle()
@@ -36,10 +37,10 @@ class TestRetry:
         assert (world.only().attempts, world.cluster.started) == (1, [1])
 
     def test_the_wait_doubles_up_to_its_limit_and_differs_from_job_to_job(self, world: World) -> None:
-        first, last = lifecycle.FIRST_RETRY_S, lifecycle.LAST_RETRY_S
+        first, last = steps.FIRST_RETRY_S, steps.LAST_RETRY_S
         made = submit(world)
         for attempts in range(1, 40):
-            waits = [lifecycle._retry_after_s(replace(made, key=new_key(), attempts=attempts)) for _ in range(50)]
+            waits = [steps.retry_after_s(replace(made, key=new_key(), attempts=attempts)) for _ in range(50)]
             most = min(last, first * 2 ** (attempts - 1))
             assert most / 2 <= min(waits) < max(waits) <= most
 
@@ -48,7 +49,7 @@ class TestRetry:
         world.cluster.before["submit"] = fails(DOUBT, times=1)
         world.jobs().submit_many(many(1))
         world.cluster.before["submit"] = fails(SILENT)
-        for _ in range(lifecycle.MOST_ATTEMPTS + 1):
+        for _ in range(steps.MOST_ATTEMPTS + 1):
             world.settle()
         assert (world.only().attempts, world.only().phase) == (1, Phase.SUBMITTING)
         world.cluster.before.clear()
@@ -57,7 +58,7 @@ class TestRetry:
 
     @pytest.mark.usefixtures("no_wait")
     def test_it_is_not_sent_again_for_ever(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lifecycle, "MOST_ATTEMPTS", 3)
+        monkeypatch.setattr(steps, "MOST_ATTEMPTS", 3)
         world.cluster.before["submit"] = fails(DOUBT)
         world.jobs().submit_many(many(1))
         for _ in range(5):
@@ -75,7 +76,7 @@ class TestRetry:
     def test_a_late_twin_of_a_job_that_was_refused_at_last_is_cancelled(self, world: World) -> None:
         world.cluster.before["submit 0"] = fails(DOUBT)
         world.jobs().submit_many(many(1))
-        world.cluster.before["submit 1"] = fails(lifecycle.SiteRefused("site 'west' refuses: Invalid account"))
+        world.cluster.before["submit 1"] = fails(SiteRefused("site 'west' refuses: Invalid account"))
         assert world.settle() == []
         assert world.only().phase is Phase.REFUSED
         world.cluster.deliver()
@@ -96,7 +97,7 @@ class TestRetry:
         assert asked.count("find") == 0, "it was searched for a moment ago"
         world.settle()
         assert asked.count("find") == 1, "a command searches at once"
-        monkeypatch.setattr(lifecycle, "TWIN_WINDOW", timedelta(0))
+        monkeypatch.setattr(steps, "TWIN_WINDOW", timedelta(0))
         world.settle()
         assert asked.count("find") == 1, "nothing can arrive any more"
 

@@ -12,7 +12,7 @@ from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
 from unit.store.databases import Fresh
 from westward.errors import Unreachable, WestwardError
 from westward.federation.router import route
-from westward.jobs import lifecycle
+from westward.jobs import steps
 from westward.jobs.lifecycle import Jobs, Step
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec, JobState, JobStatus, Submission
@@ -266,4 +266,4 @@ def world(database: Fresh) -> Iterator[World]:
 @pytest.fixture
 def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """What its cluster does not have is submitted again at once."""
-    monkeypatch.setattr(lifecycle, "FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr(steps, "FIRST_RETRY_S", 0.0)

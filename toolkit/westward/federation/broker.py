@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from westward.errors import StorageError, WestwardError
-from westward.jobs.lifecycle import TWIN_WINDOW, Jobs, Step
+from westward.jobs.lifecycle import Jobs, Step
+from westward.jobs.steps import TWIN_WINDOW
 from westward.model.site import Site
 from westward.slurm.client import SlurmClient, open_client
 from westward.store.ledger import OPEN, Job, Ledger

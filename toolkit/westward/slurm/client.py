@@ -22,6 +22,10 @@ class InDoubt(Unreachable):
     """A request was sent and no answer came: it may have been carried out, or may yet be."""
 
 
+class TakenInPart(InDoubt):
+    """A job was accepted without a part of what was asked for, and could not be taken back: it must never be let go."""
+
+
 class NotOffered(Unreachable):
     """This door has no way to do that, whatever the cluster could: another door may have. Nothing was sent."""
 

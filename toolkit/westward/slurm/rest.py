@@ -16,7 +16,7 @@ from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardErr
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
 from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata
-from westward.slurm.client import InDoubt, Known, NotOffered, Poll
+from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
 from westward.slurm.looking import ACCOUNTING_SINCE, age
 from westward.slurm.options import refused_option
@@ -225,7 +225,7 @@ class RestClient:
         try:
             self._change(job_id, "DELETE", None, NOTHING_TO_DO)
         except WestwardError as error:
-            raise InDoubt(
+            raise TakenInPart(
                 f"site '{self._site}' took a part of the job only, as job {job_id}, which could not be cancelled: {error}"
             ) from error
 
