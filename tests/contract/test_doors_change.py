@@ -115,6 +115,8 @@ def test_requeue_counts_and_the_later_attempt_decides(opened: Opened):
     assert opened.judge.job(job_id)["Restarts"] == "1"
     if opened.offers("history"):
         since = datetime.fromtimestamp(time.time() - HOUR, UTC)
+        # slurmdbd may hear of it a moment later than slurmctld
+        wait_until(lambda: opened.judge.records([job_id], "state")[-1:] == [["COMPLETED"]], "it is not accounted")
         attempts = opened.client.history(since, [submission.name])
         assert [(each.status.job_id, each.status.state) for each in attempts][-1] == (job_id, JobState.COMPLETED)
         assert len(attempts) == len(opened.judge.records([job_id], "state")) == 2
