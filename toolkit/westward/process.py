@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from westward.errors import StorageError, Unreachable, WestwardError
 
 MASK = "********"
+_LOOKS_SECRET = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,11 @@ class Completed:
     status: int
     stdout: str
     stderr: str
+
+    @property
+    def complaint(self) -> str:
+        """What may be shown of a program that handles secrets: the last line on stderr, shortened, without anything like a token."""
+        return (_LOOKS_SECRET.sub(MASK, self.stderr).strip().splitlines() or ["it says nothing"])[-1][:200]
 
 
 class RanTooLong(Unreachable):

@@ -12,7 +12,7 @@ from westward.errors import InputError
 from westward.model.site import Door, NativeDoor, RestDoor, ShellDoor
 
 KEY, HOSTS, TOKEN = Path("/home/me/key"), Path("/home/me/hosts"), Path("/home/me/token")
-ALL = DoorOptions("u17", TOKEN, ("renew", "--now"), KEY, HOSTS, "/opt/slurm/bin")
+ALL = DoorOptions("u17", TOKEN, ("renew", "--now"), KEY, HOSTS, "/opt/slurm/bin", ("sign", "me"))
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ ALL = DoorOptions("u17", TOKEN, ("renew", "--now"), KEY, HOSTS, "/opt/slurm/bin"
         ("ssh://u17@login.west", DoorOptions(), ShellDoor("login.west", "u17")),
         ("ssh://u17@Login-West:2222/", DoorOptions(), ShellDoor("Login-West", "u17", 2222)),
         ("ssh://me@[::1]:22", DoorOptions(), ShellDoor("::1", "me", 22)),
-        ("ssh://login", ALL, ShellDoor("login", "u17", None, KEY, HOSTS, "/opt/slurm/bin")),
-        ("ssh://other@login", ALL, ShellDoor("login", "other", None, KEY, HOSTS, "/opt/slurm/bin")),
+        ("ssh://login", ALL, ShellDoor("login", "u17", None, KEY, HOSTS, "/opt/slurm/bin", ("sign", "me"))),
+        ("ssh://other@login", ALL, ShellDoor("login", "other", None, KEY, HOSTS, "/opt/slurm/bin", ("sign", "me"))),
         ("local", DoorOptions(), ShellDoor()),
         ("local", ALL, ShellDoor(commands="/opt/slurm/bin")),
         ("native", ALL, NativeDoor()),

@@ -48,7 +48,7 @@ command_doors = some.builds(
 )
 far_doors = some.builds(
     ShellDoor, words, some.none() | words, some.none() | some.integers(1, 65535), some.none() | paths, some.none() | paths,
-    some.none() | paths.map(str),
+    some.none() | paths.map(str), some.lists(texts, max_size=3).map(tuple),
 )  # fmt: skip
 near_doors = some.builds(ShellDoor, commands=some.none() | paths.map(str))
 prices = some.builds(
@@ -143,6 +143,8 @@ def test_paths_of_this_host_may_begin_with_the_home_directory() -> None:
     ("keys", "key", "problem"),
     [
         ({"door": "shell", "user": "u"}, "host", "is missing"),
+        ({"door": "shell", "renew_command": ["renew"]}, "host", "is missing"),
+        ({"door": "shell", "host": "h", "renew_command": [1]}, "renew_command", "a list of words"),
         ({"door": "shell", "host": "-oProxyCommand=x"}, "host", "is not the name"),
         ({"door": "shell", "host": "h", "user": "-l"}, "user", "is not the name"),
         ({"door": "shell", "host": "h", "port": 0}, "port", "1 or more"),

@@ -99,10 +99,20 @@ class TestAdd:
         (door,) = load_site(the_file()).doors
         assert door == RestDoor("https://gate.west", "u17", tmp_path / "new.jwt", ("ssh", "login", "scontrol token"))
 
+    def test_a_key_may_be_one_that_its_command_will_make(self, westward: Westward, tmp_path: Path) -> None:
+        words = ["add", "west", SSH, "--identity-file", str(tmp_path / "new")]
+        assert "there is no file" in str(failed(westward(*words), InputError))
+        result = westward(*words, "--renew-command", "sign --as 'my name'")
+        assert result.exit_code == 0, result.output
+        (door,) = load_site(the_file()).doors
+        made = ("sign", "--as", "my name")
+        assert door == ShellDoor("login.west", "u17", identity_file=tmp_path / "new", renew_command=made)
+
     @pytest.mark.parametrize(
         ("option", "value", "said"),
         [
             ("--token-command", "foo 'bar", "--token-command: No closing quotation"),
+            ("--renew-command", "foo 'bar", "--renew-command: No closing quotation"),
             ("--token-file", "/nowhere/at/all/jwt", "--token-file: there is no directory '/nowhere/at/all'"),
             ("--token-file", "/etc", "--token-file: there is no file '/etc'"),
             ("--user", "a b", "'a b' cannot be the name of a user"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from unit.slurm.fakes import Sshd, serving
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
 from westward.process import Completed
-from westward.slurm import sshconfig
+from westward.slurm import sshconfig, sshrenewal
 from westward.slurm.commands import Request
 from westward.slurm.files import RemoteFiles
 from westward.slurm.remote import RemoteCommands
@@ -324,3 +326,118 @@ def test_one_connection_serves_many_commands_and_files(door: ShellDoor, sshd: Ss
                 assert file.read() == b"{}"
         files.close()
     assert len(sshd.transports) == 1
+
+
+class TestRenewal:
+    @pytest.fixture
+    def renews(self, door: ShellDoor, tmp_path: Path) -> Callable[[str], ShellDoor]:
+        """The door, with a key that is not accepted, and a command that notes its runs and then does this."""
+        (tmp_path / "key").rename(tmp_path / "good")
+        (tmp_path / "key").write_bytes(private(serialization.NoEncryption()))
+
+        def made(script: str) -> ShellDoor:
+            program = tmp_path / "renew"
+            program.write_text(f"#!/bin/sh\ncd {shlex.quote(str(tmp_path))}\necho run >> runs\n{script}\n")
+            program.chmod(0o700)
+            return replace(door, renew_command=(str(program), "one argument"))
+
+        return made
+
+    def runs(self, tmp_path: Path) -> int:
+        file = tmp_path / "runs"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    @pytest.mark.parametrize("before", ["other", "none", "nonsense", "locked"])
+    def test_a_key_that_the_command_puts_in_place(
+        self, renews: Callable[[str], ShellDoor], tmp_path: Path, before: str
+    ) -> None:
+        door = renews('[ "$1" = "one argument" ] && cp good key')
+        if before == "none":
+            (tmp_path / "key").unlink()
+        elif before == "nonsense":
+            (tmp_path / "key").write_text("no key")
+        elif before == "locked":
+            (tmp_path / "key").write_bytes(private(serialization.BestAvailableEncryption(b"word")))
+        assert connects(door)
+        assert connects(door)
+        assert self.runs(tmp_path) == 1
+
+    def test_it_is_not_run_where_we_are_let_in(self, renews: Callable[[str], ShellDoor], tmp_path: Path) -> None:
+        assert connects(replace(renews("true"), identity_file=tmp_path / "good"))
+        assert self.runs(tmp_path) == 0
+
+    def test_it_is_run_for_our_key_alone(self, renews: Callable[[str], ShellDoor], sshd: Sshd, tmp_path: Path) -> None:
+        door = renews("true")
+        with pytest.raises(AccessRefused, match="not known here"):
+            open_connection(replace(door, known_hosts=None))
+        (tmp_path / "known_hosts").write_text(sshd.line(paramiko.ECDSAKey.generate()))
+        with pytest.raises(AccessRefused, match="ANOTHER"):
+            open_connection(door)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            free = listener.getsockname()[1]
+        with pytest.raises(Unreachable, match="nobody answers"):
+            open_connection(replace(door, port=free))
+        assert self.runs(tmp_path) == 0
+
+    def test_a_jump_host_may_be_the_one_that_refuses(
+        self, renews: Callable[[str], ShellDoor], jump: Sshd, sshd: Sshd, tmp_path: Path
+    ) -> None:
+        (tmp_path / "known_hosts").write_text(jump.line() + sshd.line())
+        command = renews("cp good key").renew_command
+        assert connects(ShellDoor("west", renew_command=command))
+        assert self.runs(tmp_path) == 1
+
+    def test_one_that_fails_is_named_with_the_last_line_it_says(
+        self, renews: Callable[[str], ShellDoor], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        door = renews("echo hunter1; echo hunter2 >&2; echo aaaaaaaa.bbbbbbbb.cc no ticket >&2; exit 3")
+        with caplog.at_level(logging.DEBUG), pytest.raises(AccessRefused) as caught:
+            open_connection(door)
+        command = shlex.join(door.renew_command)
+        assert "does not let us in" in str(caught.value)
+        assert str(caught.value).endswith(f"'{command}' ended with status 3: ******** no ticket")
+        assert f"run '{command}' by hand" in caught.value.next_step and "BatchMode" in caught.value.next_step
+        assert (caught.value.exit_code, caught.value.transient) == (4, False)
+        assert "hunter" not in f"{caught.value} {caught.value.next_step} {caplog.text}"
+
+    def test_one_that_does_not_help_is_run_once_in_a_minute(
+        self, renews: Callable[[str], ShellDoor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        door = renews("true")
+        with pytest.raises(AccessRefused, match="ended well, and changed nothing"):
+            open_connection(door)
+        with closing(RemoteCommands(door)) as commands:
+            answers = commands.each([Request(("true",))] * 8, at_once=8, timeout_s=10, repeat=False)
+        assert all(isinstance(answer, AccessRefused) and "s ago" in str(answer) for answer in answers), answers
+        assert self.runs(tmp_path) == 1
+        monkeypatch.setattr(sshrenewal, "PAUSE_S", 0)
+        with pytest.raises(AccessRefused):
+            open_connection(door)
+        assert self.runs(tmp_path) == 2
+
+    def test_what_went_wrong_is_told_until_it_is_run_again(
+        self, renews: Callable[[str], ShellDoor], tmp_path: Path
+    ) -> None:
+        door = renews("echo no ticket >&2; exit 1")
+        for said in ("status 1: no ticket", r"s ago, .*status 1: no ticket"):
+            with pytest.raises(AccessRefused, match=said):
+                open_connection(door)
+        assert self.runs(tmp_path) == 1
+
+    def test_another_door_has_a_minute_of_its_own(self, renews: Callable[[str], ShellDoor], tmp_path: Path) -> None:
+        door = renews("true")
+        for each in (door, replace(door, user="other")):
+            with pytest.raises(AccessRefused):
+                open_connection(each)
+        assert self.runs(tmp_path) == 2
+
+    def test_one_that_does_not_end_is_stopped(
+        self, renews: Callable[[str], ShellDoor], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sshrenewal, "TIMEOUT_S", 0.2)
+        with pytest.raises(AccessRefused, match=r"not renewed: .* did not end within 0\.2 s"):
+            open_connection(renews("exec sleep 20"))
+
+    def test_one_that_is_not_installed_is_named(self, renews: Callable[[str], ShellDoor]) -> None:
+        with pytest.raises(AccessRefused, match="'no-such-program' is not installed"):
+            open_connection(replace(renews(""), renew_command=("no-such-program",)))

@@ -29,6 +29,7 @@ class DoorOptions:
     identity_file: Path | None = None
     known_hosts: Path | None = None
     commands: str | None = None
+    renew_command: tuple[str, ...] = ()
 
 
 def door_at(url: str, options: DoorOptions = DoorOptions()) -> Door:  # frozen
@@ -100,7 +101,9 @@ def _ssh(url: str, options: DoorOptions) -> ShellDoor:
         or parts.fragment
     ):
         raise InputError(f"'{url}' is no address for ssh", "write ssh://[USER@]HOST[:PORT]")
-    return ShellDoor(host, user, port, options.identity_file, options.known_hosts, options.commands)
+    return ShellDoor(
+        host, user, port, options.identity_file, options.known_hosts, options.commands, options.renew_command
+    )
 
 
 def _is_bare(text: str) -> bool:

@@ -107,11 +107,8 @@ def _rest(door: Reader) -> RestDoor:
     problem = rest_url_problem(url)
     if problem:
         raise door.error("url", problem)
-    command = door.take("token_command", list, [])
-    if not all(isinstance(word, str) for word in command):
-        raise door.error("token_command", "a list of words was expected: the program and its arguments")
     user = door.word("user", USER, "the name of a user")
-    value = RestDoor(url, user, _path(door, "token_file"), tuple(command))
+    value = RestDoor(url, user, _path(door, "token_file"), _argv(door, "token_command"))
     if not value.token_file and not value.token_command:
         raise door.error("token_file", "is missing (or give a token_command)")
     return value
@@ -125,8 +122,9 @@ def _shell(door: Reader) -> ShellDoor:
         identity_file=_path(door, "identity_file"),
         known_hosts=_path(door, "known_hosts"),
         commands=door.take("commands", str, None),
+        renew_command=_argv(door, "renew_command"),
     )
-    if value.host is None and (value.user or value.port or value.identity_file or value.known_hosts):
+    if value.host is None and value != ShellDoor(commands=value.commands):
         raise door.error("host", "is missing (a shell door without a host is this host, and takes only 'commands')")
     for key, form in (("host", HOST), ("user", USER)):
         if getattr(value, key) is not None and not form.fullmatch(getattr(value, key)):
@@ -134,6 +132,13 @@ def _shell(door: Reader) -> ShellDoor:
     if value.commands is not None and not value.commands.startswith("/"):
         raise door.error("commands", "a directory from / on was expected")
     return value
+
+
+def _argv(door: Reader, key: str) -> tuple[str, ...]:
+    words = door.take(key, list, [])
+    if not all(isinstance(word, str) for word in words):
+        raise door.error(key, "a list of words was expected: the program and its arguments")
+    return tuple(words)
 
 
 def _path(door: Reader, key: str) -> Path | None:

@@ -56,6 +56,12 @@ def add(
         str | None, typer.Option("--token-command", metavar="'PROGRAM ...'", help="Prints a slurmrestd token.")
     ] = None,
     identity_file: Annotated[Path | None, typer.Option("--identity-file", help="Your private ssh key.")] = None,
+    renew_command: Annotated[
+        str | None,
+        typer.Option(
+            "--renew-command", metavar="'PROGRAM ...'", help="Renews your ssh key or certificate when refused."
+        ),
+    ] = None,
     known_hosts: Annotated[
         Path | None, typer.Option("--known-hosts", help="Host keys to trust beside your own.")
     ] = None,
@@ -83,9 +89,10 @@ def add(
         user,
         _file(token_file, "--token-file", to_be_made=bool(token_command)),
         _words(token_command or "", "--token-command"),
-        _file(identity_file, "--identity-file"),
+        _file(identity_file, "--identity-file", to_be_made=bool(renew_command)),
         _file(known_hosts, "--known-hosts"),
         commands,
+        _words(renew_command or "", "--renew-command"),
     )
     doors = [door_at(each, options) for each in (url, *(door or ()))]
     with _waiting(f"asking {name}"):
@@ -230,9 +237,7 @@ def _file(path: Path | None, option: str, to_be_made: bool = False) -> Path | No
     absolute = path.expanduser().absolute()
     if to_be_made and not absolute.exists():
         if not absolute.parent.is_dir():
-            raise InputError(
-                f"{option}: there is no directory '{absolute.parent}' to keep the token in", "make it first"
-            )
+            raise InputError(f"{option}: there is no directory '{absolute.parent}' to keep it in", "make it first")
     elif not absolute.is_file():
         raise InputError(f"{option}: there is no file '{absolute}'")
     return absolute

@@ -94,6 +94,7 @@ class ShellDoor:
         identity_file: the private key; None for what ssh-agent and ~/.ssh/config offer.
         known_hosts: host keys to trust beside the user's and the system's own.
         commands: directory of the Slurm commands there, where PATH does not find them.
+        renew_command: argv of a program of this host that renews our key or certificate; run when the host takes none that we have.
     """
 
     host: str | None = None
@@ -102,6 +103,7 @@ class ShellDoor:
     identity_file: Path | None = None
     known_hosts: Path | None = None
     commands: str | None = None
+    renew_command: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.host is None:

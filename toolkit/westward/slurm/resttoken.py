@@ -24,7 +24,6 @@ COMMAND_TIMEOUT_S = 60
 # a command whose token is refused as well is not run again for so long: every request in flight would
 COMMAND_PAUSE_S = 10
 _NAMED = re.compile(r"SLURM_JWT=(?P<token>\S+)")
-_LOOKS_SECRET = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]+")
 
 _log = logging.getLogger("westward")
 
@@ -102,11 +101,10 @@ class Token:
         named = [match["token"] for match in map(_NAMED.search, lines) if match]
         text = named[-1] if named else lines[-1] if lines else ""
         if done.status != 0 or not is_token(text):
-            # what it printed may hold a secret, in whatever form: only its complaint is repeated, and that without anything like a token
-            complaint = (_LOOKS_SECRET.sub(process.MASK, done.stderr).strip().splitlines() or ["it says nothing"])[-1]
+            # what it printed may hold a secret, in whatever form: only its complaint is repeated
             ended = f"ended with status {done.status}" if done.status else "printed no token"
             raise AccessRefused(
-                f"site '{self._site}': '{shlex.join(argv)}' {ended}: {complaint[:200]}", self.next_step()
+                f"site '{self._site}': '{shlex.join(argv)}' {ended}: {done.complaint}", self.next_step()
             )
         return text
 

@@ -20,7 +20,7 @@ import paramiko
 
 from westward.errors import AccessRefused, Unreachable
 from westward.model.site import ShellDoor
-from westward.slurm import hostkeys, sshconfig
+from westward.slurm import hostkeys, sshconfig, sshrenewal
 
 CONNECT_TIMEOUT_S = 10
 KEEP_ALIVE_S = 30
@@ -37,13 +37,32 @@ USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
+class _NotLetIn(AccessRefused):
+    """It is our key that is wrong, not the host's."""
+
+
 def open_connection(door: ShellDoor) -> fabric.Connection:
     """An open connection to the door's host, by way of the jump hosts that ~/.ssh/config names; every host key is checked.
+
+    Where we are not let in, the door's `renew_command` is run and the connection tried once more.
 
     Raises:
         AccessRefused: a host key is unknown, revoked or has changed, or the host does not let us in.
         Unreachable: nobody answers there, a jump host does not pass us on, or ~/.ssh/config cannot be read.
     """
+    try:
+        return _connect(door)
+    except _NotLetIn as error:
+        if not door.renew_command:
+            raise
+        sshrenewal.renew(door, error)
+    try:
+        return _connect(door)
+    except _NotLetIn as error:
+        raise sshrenewal.without_help(door, error) from error
+
+
+def _connect(door: ShellDoor) -> fabric.Connection:
     hops = _hops(door)
     try:
         for hop in hops:
@@ -160,7 +179,7 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
             f"is the one shown: ssh-keygen -R '{hosts}' -f {file}, then 'ssh {_words(hop)}' and compare once more",
         ) from error
     except paramiko.PasswordRequiredException as error:
-        raise AccessRefused(
+        raise _NotLetIn(
             f"{name}: the private key has a passphrase", "load it into ssh-agent: ssh-add KEYFILE"
         ) from error
     except paramiko.AuthenticationException as error:
@@ -174,9 +193,7 @@ def _connect_errors(hop: fabric.Connection, door: ShellDoor) -> Iterator[None]:
         ) from error
     except (OSError, EOFError) as error:
         if isinstance(error, FileNotFoundError | PermissionError) and error.filename:
-            raise AccessRefused(
-                f"{name}: the private key '{error.filename}' cannot be read: {error.strerror}"
-            ) from error
+            raise _NotLetIn(f"{name}: the private key '{error.filename}' cannot be read: {error.strerror}") from error
         said = "no answer in time" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or error
         raise Unreachable(
             f"nobody answers by ssh at {name}: {said or type(error).__name__}", _right_name(hop)
@@ -194,9 +211,9 @@ def _right_name(hop: fabric.Connection) -> str:
     )
 
 
-def _not_let_in(hop: fabric.Connection, name: str) -> AccessRefused:
+def _not_let_in(hop: fabric.Connection, name: str) -> _NotLetIn:
     # what paramiko says last is often about the form of a key file, and misleads
-    return AccessRefused(
+    return _NotLetIn(
         f"{name} does not let us in: it takes none of the keys that we have",
         f"'ssh -o BatchMode=yes {_words(hop)} true' has to work: load the key into ssh-agent (ssh-add KEYFILE), or name it as "
         "'identity_file' of the door",
