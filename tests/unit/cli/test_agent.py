@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from unit.store.test_ledger import intent, let_go
+from westward.catalogue.sitefile import site_text
 from westward.directories import config_dir
 from westward.federation.broker import LEASE, alive
 from westward.model.job import JobState
+from westward.model.site import Door, Power, Prices, RestDoor, ShellDoor, Site
 from westward.store.ledger import Ledger
 from westward.store.owner import pid_here
 
@@ -225,6 +227,24 @@ class TestInstall:
     def test_it_enables_nothing_and_can_be_repeated(self) -> None:
         assert [westward("agent", "install").returncode for _ in range(2)] == [0, 0]
 
+    def test_it_keeps_where_certificates_and_passwords_lie(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("SSL_CERT_FILE", "/etc/our ca.pem")
+        monkeypatch.setenv("PGPASSFILE", "mine/pgpass")
+        monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+        monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+        unit = Path(os.environ["XDG_CONFIG_HOME"]) / "systemd" / "user" / "westward-agent.service"
+        assert westward("agent", "install").returncode == 0
+        text = unit.read_text()
+        assert 'Environment="SSL_CERT_FILE=/etc/our ca.pem"\n' in text
+        assert f'Environment="PGPASSFILE={tmp_path}/mine/pgpass"\n' in text, "the unit runs in another directory"
+        assert "SSL_CERT_DIR" not in text and "SSH_AUTH_SOCK" not in text
+        monkeypatch.setenv("SSL_CERT_DIR", "/etc/certs")
+        assert westward("agent", "install").returncode == 0
+        assert 'Environment="SSL_CERT_DIR=/etc/certs"\n' in unit.read_text()
+
     @pytest.mark.parametrize("url", ["postgresql://me:hunter2@host/x", "postgresql://host/x?password=hunter2"])
     def test_a_password_is_kept_out_of_it(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         monkeypatch.setenv("WESTWARD_LEDGER", url)
@@ -233,3 +253,44 @@ class TestInstall:
         assert "~/.pgpass" in done.stderr
         assert "hunter2" not in done.stderr + done.stdout
         assert not list(Path(os.environ["XDG_CONFIG_HOME"]).rglob("*.service"))
+
+
+class TestBorrowedKeys:
+    """What is said of an ssh-agent that ends with the login session."""
+
+    @pytest.fixture(autouse=True)
+    def sites(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SSH_AUTH_SOCK", "/run/agent")
+        rest = RestDoor("https://gate", "u17", Path("/home/me/token"))
+        doors: dict[str, tuple[Door, ...]] = {
+            "borrows": (rest, ShellDoor("login.a")),
+            "named": (ShellDoor("login.b", identity_file=Path("/home/me/key")),),
+            "renewed": (ShellDoor("login.c", renew_command=("sign",)),),
+            "odd [red]": (ShellDoor("login.d"),),
+            "here": (ShellDoor(),),
+            "rest": (rest,),
+        }
+        folder = config_dir() / "sites"
+        folder.mkdir(parents=True)
+        for name, ways in doors.items():
+            site = Site(name, name, "here", "there", ways, {}, "/home/u17", Prices(), Power(), {})
+            (folder / f"{name}.yaml").write_text(site_text(site))
+
+    @pytest.mark.parametrize("command", ["install", "start"])
+    def test_the_sites_that_may_need_it_are_named(self, command: str) -> None:
+        done = westward("agent", command)
+        assert done.returncode == 0
+        assert "after you log off these may refuse the agent: borrows, odd [red]; name a key" in done.stderr
+        assert "identity_file" in done.stderr and "renew_command" in done.stderr
+
+    @pytest.mark.parametrize("command", ["install", "start"])
+    def test_nothing_is_said_where_there_is_none(self, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("SSH_AUTH_SOCK")
+        done = westward("agent", command)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_nor_where_every_site_has_a_key(self) -> None:
+        for name in ("borrows", "odd [red]"):
+            (config_dir() / "sites" / f"{name}.yaml").unlink()
+        done = westward("agent", "install")
+        assert (done.returncode, done.stderr) == (0, "")

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from westward import process
 from westward.cli import show
 from westward.directories import config_home, state_dir, state_path, write_private
 from westward.errors import Unreachable, Unsafe
 from westward.federation.broker import LEASE, LEASE_LASTS, Broker, alive, waiting_for_agent
-from westward.model.site import Site
+from westward.model.site import Door, ShellDoor, Site
 from westward.model.units import format_duration
 from westward.store.database import has_password
 from westward.store.ledger import Ledger, Phase
@@ -30,6 +31,9 @@ IDLE_S = 600.0
 STARTS_WITHIN_S = 15.0
 STOPS_WITHIN_S = 90.0
 UNIT = "westward-agent.service"
+# what the unit keeps of the environment it is written in; not SSH_AUTH_SOCK, since that socket ends with the login session
+_KEPT = ("WESTWARD_STATE_DIR", "WESTWARD_LEDGER", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
+_KEPT_FILES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "PGPASSFILE")
 _UNIT_TEXT = """\
 [Unit]
 Description=Westward agent: settles, releases and watches the jobs of this user
@@ -89,6 +93,7 @@ def start() -> None:
             raise Unreachable("the agent did not start: " + "\n".join(last), f"all it said: {log}")
         time.sleep(0.1)
     show.out.print(f"agent started ({_holder(ledger)}); it writes to {log}")
+    _tell_borrowed_keys()
 
 
 @app.command()
@@ -156,14 +161,11 @@ def install() -> None:
     state_path()  # refuses a relative path: the unit runs in another directory
     program = shutil.which("westward")
     command = [program] if program else [sys.executable, "-m", "westward.cli.main"]
-    kept = [
-        name
-        for name in ("WESTWARD_STATE_DIR", "WESTWARD_LEDGER", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
-        if name in os.environ
-    ]
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept |= {name: os.path.join(os.getcwd(), path) for name in _KEPT_FILES if (path := os.environ.get(name))}
     if has_password(os.environ.get("WESTWARD_LEDGER") or "sqlite://"):
         raise Unsafe("WESTWARD_LEDGER holds a password, which does not belong in a unit file", "put it into ~/.pgpass")
-    environment = "".join(f"Environment={_unit_quoted(f'{name}={os.environ[name]}')}\n" for name in kept)
+    environment = "".join(f"Environment={_unit_quoted(f'{name}={value}')}\n" for name, value in kept.items())
     base.mkdir(parents=True, exist_ok=True)
     text = _UNIT_TEXT.format(environment=environment, command=" ".join(map(_unit_quoted, [*command, "agent", "run"])))
     write_private(base / UNIT, text)
@@ -172,6 +174,7 @@ def install() -> None:
         "and after log-off:   loginctl enable-linger   (where the site's administrators allow it)",
         soft_wrap=True,
     )
+    _tell_borrowed_keys()
 
 
 def log_file() -> Path:
@@ -193,6 +196,25 @@ def tell_waiting(ledger: Ledger) -> None:
         f"no agent is running, and it has something to do: {', '.join(what)}. Start one: westward agent start",
         soft_wrap=True,
     )
+
+
+def _tell_borrowed_keys() -> None:
+    """Say which sites we may be let into only by an ssh-agent that ends with this login session."""
+    from westward.catalogue.load import known_sites
+
+    if not os.environ.get("SSH_AUTH_SOCK"):
+        return
+    names = [name for name, site in known_sites().items() if any(map(_may_borrow_its_key, site.doors))]
+    if names:
+        note = (
+            f"after you log off these may refuse the agent: {', '.join(names)}; name a key with identity_file, or a renew_command, "
+            "in their descriptions"
+        )
+        show.err.print(Text.assemble(("note: ", "yellow"), show.printable(note)), soft_wrap=True)
+
+
+def _may_borrow_its_key(door: Door) -> bool:
+    return isinstance(door, ShellDoor) and bool(door.host) and not (door.identity_file or door.renew_command)
 
 
 def _holder(ledger: Ledger) -> str:
