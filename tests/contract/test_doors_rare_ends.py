@@ -21,13 +21,14 @@ pytestmark = pytest.mark.lab
 # slurm.h: job states, and the flags above their lowest 8 bits
 BOOT_FAIL, OUT_OF_MEMORY, FAILED, UNHEARD_OF = 9, 11, 5, 60
 LAUNCH_FAILED, REVOKED = 1 << 8, 1 << 19
-EVERYWHERE = {
+# the flag of a launch that failed stands beside the state that the job got
+ENDS = {
     BOOT_FAIL: JobState.BOOT_FAIL,
     OUT_OF_MEMORY: JobState.OUT_OF_MEMORY,
+    FAILED | LAUNCH_FAILED: JobState.FAILED,
+    REVOKED: JobState.REVOKED,
     UNHEARD_OF: JobState.UNKNOWN,
 }
-# sacct tells the state without its flags, and of a job that was revoked nothing
-BY_REST = {FAILED | LAUNCH_FAILED: JobState.LAUNCH_FAILED, REVOKED: JobState.REVOKED}
 
 
 def rewrite(judge: Judge, job_id: int, state: int) -> None:
@@ -40,8 +41,7 @@ def test_rare_ends(all_doors: Mapping[tuple[str, str], Opened], cluster: str):
     """Found, polled and in the history; one that cannot be read is UNKNOWN, and stops none of the others."""
     doors = [all_doors[name, door] for name, door in DOORS if name == cluster]
     began = datetime.now(UTC) - timedelta(seconds=2)
-    states = {**EVERYWHERE, **BY_REST}
-    asked = {state: doors[0].shell("true") for state in states}
+    asked = {state: doors[0].shell("true") for state in ENDS}
     ids = dict(zip(asked, doors[0].submit(*asked.values()), strict=True))
     ordinary = doors[0].shell("true")
     known = doors[0].start(ordinary)
@@ -59,16 +59,19 @@ def test_rare_ends(all_doors: Mapping[tuple[str, str], Opened], cluster: str):
         if offers((opened.cluster, opened.door), "history"):
             told = {each.status.job_id: each.status for each in opened.client.history(began)}
             assert told[known].state is JobState.COMPLETED
-        for state in states if opened.door == "rest" else EVERYWHERE:
-            job_id = ids[state]
+        for state, job_id in ids.items():
             said = {
-                "poll": polled.changed[job_id],
                 "find": found[asked[state].name][0],
-                **({"history": told[job_id]} if told and state in EVERYWHERE else {}),
+                "poll": polled.changed.get(job_id),
+                "history": told.get(job_id),
             }
+            if not told:
+                del said["history"]
+            if opened.door == "native" and state == REVOKED:  # pyslurm asks slurmdbd in a way that leaves these out
+                del said["poll"]
             wrong += [
-                f"{opened}, {how}: {states[state]} is told as {status.state}"
+                f"{opened}, {how}: {ENDS[state]} is told as {status and status.state}"
                 for how, status in said.items()
-                if status.state is not states[state]
+                if status is None or status.state is not ENDS[state]
             ]
     assert not wrong, "\n".join(wrong)

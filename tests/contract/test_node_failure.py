@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import docker
 import pytest
 
@@ -11,7 +13,7 @@ from contract.test_life import wait_for
 pytestmark = pytest.mark.lab
 
 
-def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(clusters: Lab, submit):
+def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(clusters: Lab, lab_state: Path, submit):
     east, west = clusters.site("east"), clusters.site("west")
     job = submit(*PLAIN, "command=[sleep,300]", "nodes=2", "--site", east)
     wait_for(job["key"], "RUNNING")
@@ -23,5 +25,6 @@ def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(cluste
     assert plan["chosen"]["site"] == west
     assert [item["site"] for item in plan["rejections"]] == [east]
     assert "1 of 2 nodes usable, 2 were asked for (east-n2 is" in plan["rejections"][0]["reason"]
-    assert westward("lab", "up", "east-west", "--name", clusters.name).status == 0
+    its_own = {"WESTWARD_STATE_DIR": str(lab_state)}
+    assert westward("lab", "up", "east-west", "--name", clusters.name, environment=its_own).status == 0
     assert westward("submit", "allreduce", "nodes=2", "max_bytes=64", "--site", east).status == 0

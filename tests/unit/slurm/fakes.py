@@ -31,8 +31,8 @@ class FakeSlurm:
 
     def program(self, name: str, lines: str) -> None:
         log = shlex.quote(str(self.folder / f"{name}.log"))
-        # in one write, since several run at once
-        note = f'printf "%s\\036" "$(printf "%s\\037" "$@")" >> {log}\n'
+        # several run at once, and long words take several writes
+        note = f'(flock 9; printf "%s\\037" "$@" >&9; printf "\\036" >&9) 9>> {log}\n'
         file = self.folder / name
         file.write_text(f"#!/bin/sh\n{note}{lines}\n")
         file.chmod(0o755)

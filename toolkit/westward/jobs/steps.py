@@ -112,29 +112,37 @@ class Steps:
     def _look(self, client: SlurmClient, jobs: Sequence[Job]) -> tuple[dict[str, list[int]], dict[str, WestwardError]]:
         """The ids under which the cluster has these jobs, by name, oldest first; and those of which it cannot tell now.
 
-        Jobs whose id is recorded are asked for by it, which the queue answers alone; of those that were never sent nothing is asked.
+        Where the accounting does not answer, the queue is enough for those whose id is recorded. Of those that were never sent nothing is
+        asked.
         """
-        names = [job.submission.name for job in jobs if job.phase is Phase.SUBMITTING]
-        by_id = {job.job_id: job for job in jobs if job.phase is Phase.HELD and job.job_id is not None}
-        found = {name: [one.job_id for one in there] for name, there in client.find(names).items()} if names else {}
-        there, unheard = self._named_so(client, by_id)
-        return found | {job.submission.name: [job_id] if job_id in there else [] for job_id, job in by_id.items()}, {
-            by_id[job_id].key: Unreachable(why) for job_id, why in unheard.items()
-        }
+        sent = [job for job in jobs if job.phase is not Phase.INTENT]
+        if not sent:
+            return {}, {}
+        try:
+            by_name = client.find([job.submission.name for job in sent])
+            return {name: [job.job_id for job in there] for name, there in by_name.items()}, {}
+        except Unreachable as error:
+            by_id = {job.job_id: job for job in sent if job.phase is Phase.HELD and job.job_id is not None}
+            if not by_id:
+                raise
+            there, unsure = self._named_so(client, by_id)
+            found = {job.submission.name: [job_id] if job_id in there else [] for job_id, job in by_id.items()}
+            return found, {
+                **{job.key: error for job in sent if job.phase is Phase.SUBMITTING},
+                **{by_id[job_id].key: Unreachable(why) for job_id, why in unsure.items()},
+            }
 
-    def _named_so(
-        self, client: SlurmClient, by_id: Mapping[int, Job]
-    ) -> tuple[dict[int, JobStatus], Mapping[int, str]]:
-        """Those that the cluster has under their id *and* name; and those that have left its queue while its accounting is silent.
+    def _named_so(self, client: SlurmClient, by_id: Mapping[int, Job]) -> tuple[dict[int, JobStatus], dict[int, str]]:
+        """Those that the cluster has under their id *and* name; and those of which it cannot tell now, with the reason.
 
         A cluster that was set up anew counts its ids from one again, so an id alone proves nothing.
         """
-        if not by_id:
-            return {}, {}
         poll = client.poll(dict.fromkeys(by_id, Known(JobState.UNKNOWN)))
-        return {
+        there = {
             job_id: status for job_id, status in poll.changed.items() if status.name == by_id[job_id].submission.name
-        }, poll.unheard
+        }
+        unsure = dict.fromkeys(by_id.keys() - poll.changed.keys() - poll.gone, "its site did not tell of it this time")
+        return there, unsure | dict(poll.unheard)
 
     def _still_there(self, jobs: Sequence[Job], found: Mapping[str, list[int]]) -> list[Job]:
         """Those whose recorded id is still ours. The others were let go unrecorded and are over, or are no more: watching finds out."""
@@ -270,11 +278,12 @@ class Steps:
         by_id = {job.job_id: job for job in self._ledger.get_many(keys) if job.job_id is not None}
         try:
             client = self._client(site)
-            there, _ = self._named_so(client, by_id)
+            there, unsure = self._named_so(client, by_id)
         except WestwardError as error:
             return dict.fromkeys(keys, error)
         alive = [by_id[job_id] for job_id, status in there.items() if not status.state.final]
-        failed = self._each(client.cancel, alive)
+        failed: dict[str, WestwardError] = {by_id[job_id].key: Unreachable(why) for job_id, why in unsure.items()}
+        failed |= self._each(client.cancel, alive)
         self._ledger.cancel_sent([key for key in keys if key not in failed])
         return failed
 

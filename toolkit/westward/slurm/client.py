@@ -64,6 +64,8 @@ class Known(NamedTuple):
 class Poll:
     """One look at many jobs: those that are otherwise than was known, and those that neither queue nor accounting knows.
 
+    A job that is in none of them is as it was known to be, or could not be asked about this time.
+
     Attributes:
         unheard: jobs that the queue does not have (or not all tasks of), while the accounting does not answer; with what is wrong there.
     """

@@ -20,7 +20,7 @@ from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
 from westward.slurm.looking import ACCOUNTING_SINCE, age
 from westward.slurm.options import refused_option
-from westward.slurm.restarrays import Listing, Part, Tasks, listing, merged, split, whole_array
+from westward.slurm.restarrays import Listing, Part, Tasks, attempt_order, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
 from westward.slurm.restcall import NONE_HARMLESS, Caller, Content, Query
 from westward.slurm.restwire import NotConnected
@@ -171,8 +171,8 @@ class RestClient:
                 left.append(job_id)
             elif now is not was.state or (now is JobState.PENDING and reasons):
                 ask.append(job_id)
-        statuses, arrays = self._details(ask, listed)
-        left.extend(job_id for job_id in ask if job_id not in statuses and job_id not in arrays)
+        statuses, arrays, missed = self._details(ask, listed)
+        left.extend(job_id for job_id in ask if not (job_id in statuses or job_id in arrays or job_id in missed))
         grown = {job_id for job_id in arrays if self._grow(job_id, listed)}
         partial = [job_id for job_id in grown if self._is_partial(job_id)]
         unheard: dict[int, str] = {}
@@ -195,9 +195,8 @@ class RestClient:
         return Poll(changed, frozenset(left).difference(statuses, unheard), unheard)
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
-        query = {"show_duplicates": "true"}
-        records = self._since(since, query if names else query | {"users": self._user}, names)
-        attempts = self._told(lambda: [restdata.attempt(record) for record in records])
+        records = self._since(since, {} if names else {"users": self._user}, names)
+        attempts = self._told(lambda: [restdata.attempt(record) for record in sorted(records, key=attempt_order)])
         return sorted(attempts, key=lambda attempt: (*age(attempt.status), attempt.task or 0))
 
     def _submit(self, submission: Submission) -> int:
@@ -272,18 +271,27 @@ class RestClient:
         jobs: list[Content] = self._rest.call("GET", "slurm", "jobs/", timeout_s=SCAN_TIMEOUT_S)["jobs"]
         return jobs
 
-    def _details(self, job_ids: Sequence[int], listed: Listing) -> tuple[dict[int, JobStatus], dict[int, list[Part]]]:
-        """What slurmctld says of these jobs: it keeps one for a while (MinJobAge) after its end, complete with exit code."""
+    def _details(
+        self, job_ids: Sequence[int], listed: Listing
+    ) -> tuple[dict[int, JobStatus], dict[int, list[Part]], set[int]]:
+        """What slurmctld says of these jobs: it keeps one for a while (MinJobAge) after its end, complete with exit code.
+
+        And those whose question was not answered, while others were: they are asked for again at the next poll.
+        """
+        missed: set[int] = set()
         if len(job_ids) > max(REASONS_AT_MOST, SCAN_FROM * (len(listed.plain) + len(listed.tasks))):
             asked = set(job_ids)
             records = [job for job in self._scan() if (restdata.array_id(job) or job["job_id"]) in asked]
         else:
             records = []
-            for answer in self._rest.many(self._records, job_ids):
+            for job_id, answer in zip(job_ids, self._rest.many(self._records, job_ids), strict=True):
                 if isinstance(answer, WestwardError):
-                    raise answer
-                records += answer
-        return self._told(self._queued, records)
+                    missed.add(job_id)
+                    if len(missed) == len(job_ids):
+                        raise answer
+                else:
+                    records += answer
+        return *self._told(self._queued, records), missed
 
     def _records(self, job_id: int) -> list[Content]:
         jobs: list[Content] = self._rest.call("GET", "slurm", f"job/{job_id}", absent={"jobs": []})["jobs"]
@@ -379,7 +387,9 @@ class RestClient:
     def _accounting(self, path: str, query: Query) -> Content:
         if path == "jobs/":
             # otherwise slurmdbd cuts a job's times to the window that is asked for
-            query = [*(query.items() if isinstance(query, Mapping) else query), ("disable_truncate_usage_time", "true")]
+            given = query.items() if isinstance(query, Mapping) else query
+            # and without duplicates it leaves out jobs that were revoked
+            query = [*given, ("disable_truncate_usage_time", "true"), ("show_duplicates", "true")]
         return self._rest.call("GET", "slurmdb", path, query=query, timeout_s=SCAN_TIMEOUT_S)
 
     def _each(self, call: Callable[[int], None], job_ids: Sequence[int]) -> dict[int, WestwardError]:

@@ -6,6 +6,7 @@ the array's). slurmctld forgets each ended task by itself after MinJobAge, so wh
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,10 +68,13 @@ def split(records: Iterable[tuple[JobStatus, Record]]) -> tuple[dict[int, JobSta
 
 def accounted(records: Iterable[Record]) -> tuple[dict[int, JobStatus], dict[int, list[Part]]]:
     """Records of slurmdbd, as `split` gives them; of records that a requeue repeated the last counts."""
-    latest = {
-        record["job_id"]: record for record in sorted(records, key=lambda record: int(record["time"]["submission"]))
-    }
+    latest = {record["job_id"]: record for record in sorted(records, key=attempt_order)}
     return split((accounted_status(record), record["array"]) for record in latest.values())
+
+
+def attempt_order(record: Record) -> tuple[int, float]:
+    """Sorts slurmdbd's records of a job: one that was requeued within a second has the same submit time, and one without a start comes last."""
+    return int(record["time"]["submission"]), int(record["time"]["start"]) or math.inf
 
 
 def task_indices(array: Record) -> frozenset[int]:

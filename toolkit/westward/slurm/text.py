@@ -245,7 +245,7 @@ def latest(found: Iterable[Record]) -> dict[tuple[int, str], list[Row]]:
     An id alone would not do: a cluster that was set up anew counts from one again.
     """
     attempts: dict[tuple[int, str, str], list[Record]] = {}
-    for record in sorted(found, key=lambda record: record.fields["Submit"]):
+    for record in sorted(found, key=_order):
         if not record.step:
             attempts.setdefault((record.job_id, record.fields["JobName"], record.task), []).append(record)
     rows: dict[tuple[int, str], list[Row]] = {}
@@ -253,6 +253,11 @@ def latest(found: Iterable[Record]) -> dict[tuple[int, str], list[Row]]:
         row = accounted(each[-1])
         rows.setdefault((job_id, name), []).append(Row(replace(row.status, restarts=len(each) - 1), row.tasks))
     return rows
+
+
+def _order(record: Record) -> tuple[str, str]:
+    """Sorts the attempts of a job: one that was requeued within a second has the same submit time, and one without a start comes last."""
+    return record.fields["Submit"], record.fields["Start"]
 
 
 def without_doubles(found: Iterable[Record]) -> list[Record]:
@@ -273,7 +278,7 @@ def attempts(found: Sequence[Record]) -> list[Attempt]:
             made[-1][1].append(record)
     seen: dict[tuple[int, str], int] = {}
     told = []
-    for record, steps in sorted(made, key=lambda attempt: attempt[0].fields["Submit"]):
+    for record, steps in sorted(made, key=lambda attempt: _order(attempt[0])):
         key = record.job_id, record.task
         status = replace(accounted(record).status, restarts=seen.get(key, 0))
         seen[key] = status.restarts + 1
