@@ -25,8 +25,8 @@ pytestmark = pytest.mark.lab
 
 JOBS = 1000
 RATES = {"submit": 0.12, "change": 0.08, "look": 0.04}
-LATE_S = 5.0
-WITHIN_S = 420.0
+LATE_S = 12.0
+WITHIN_S = 600.0
 STEPS = ("intent", "attempt", "sent", "held", "released")
 # a job that the agent takes up has its intent
 AGENT_STEPS = STEPS[1:]
