@@ -305,6 +305,20 @@ class TestPoll:
         assert poll.changed[4].state is JobState.CANCELLED
         assert not slurmrestd.asked("GET /slurmdb/")
 
+    def test_one_question_in_vain_leaves_the_others_their_answers(
+        self, slurmrestd: Slurmrestd, client: RestClient
+    ) -> None:
+        """A gateway that breaks a few requests in a hundred would otherwise break every look at a hundred jobs."""
+        listed = body_of("jobs_state")
+        listed["jobs"] = [{"job_id": job_id, "state": ["CANCELLED"]} for job_id in ("4", "5")]
+        slurmrestd.on("GET slurm/jobs/state/", Answer(200, json.dumps(listed).encode()))
+        slurmrestd.on("GET slurm/job/4", "job_cancelled").on("GET slurm/job/5", Answer(502, b"<html>"))
+        poll = client.poll(dict.fromkeys((4, 5), Known(PENDING)))
+        assert (set(poll.changed), poll.gone, poll.unheard) == ({4}, frozenset(), {})
+        slurmrestd.on("GET slurm/job/4", Answer(502, b"<html>"))
+        with pytest.raises(Unreachable):
+            client.poll(dict.fromkeys((4, 5), Known(PENDING)))
+
     def test_what_has_left_the_queue_is_asked_of_accounting_in_one_call(
         self, slurmrestd: Slurmrestd, client: RestClient
     ) -> None:

@@ -64,11 +64,9 @@ class Steps:
                     silent = said.error
                 else:
                     failed |= answers
-                    if not again and len(answers) == len(part) > 0:
-                        silent = next(
-                            (Unreachable(str(e), e.next_step) for e in answers.values() if type(e) is not SiteRefused),
-                            None,
-                        )
+                    unanswered = [error for error in answers.values() if isinstance(error, Unreachable)]
+                    if not again and len(unanswered) == len(part) > 0:
+                        silent = Unreachable(str(unanswered[0]), unanswered[0].next_step)
                     continue
             failed |= {job.key: silent for job in part if job.phase in UNSETTLED}
         return failed
