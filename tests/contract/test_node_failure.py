@@ -21,6 +21,8 @@ def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(cluste
     wait_for(job["key"], "NODE_FAIL", within_s=120)
     # it might be put back into the queue: for half a minute that is no end
     wait_until(lambda: "ended NODE_FAIL" in westward("results", job["key"]).err, "it is not final", 60, every_s=2)
+    (attempt,) = westward("attempts", job["key"], "--json").json
+    assert (attempt["status"]["state"], attempt["status"]["job_id"]) == ("NODE_FAIL", job["slurm_job_id"])
     plan = westward("plan", "allreduce", "nodes=2", "--json").json
     assert plan["chosen"]["site"] == west
     assert [item["site"] for item in plan["rejections"]] == [east]

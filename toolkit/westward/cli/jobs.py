@@ -1,9 +1,10 @@
-"""`westward jobs`, `watch`, `logs`, `results` and `cancel`."""
+"""`westward jobs`, `watch`, `logs`, `results`, `attempts` and `cancel`."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from westward.cli import show
 from westward.errors import InputError, NotFound
 from westward.federation.broker import alive
 from westward.jobs.lifecycle import Jobs
+from westward.jobs.watching import CLOCKS_DIFFER
 from westward.model.site import Site
 from westward.store.ledger import OPEN, Job, Ledger, Phase
 
@@ -120,6 +122,21 @@ def cancel(name: JobName) -> None:
     with Jobs(ledger, _sites()) as running:
         job = running.cancel(job)
     show.out.print(f"job {job.key}: {show.state_text(job).plain if job.phase not in OPEN else 'cancellation sent'}")
+
+
+def attempts(name: JobName, as_json: show.AsJson = False) -> None:
+    """Show every attempt at a job that its site's accounting has: requeued ones and the tasks of arrays each on its own, and what they used."""
+    from westward.slurm.client import open_client
+
+    job = Ledger().find(name)
+    with open_client(_site_of(job)) as client:
+        found = client.history(job.created_at - CLOCKS_DIFFER, [job.submission.name])
+    if as_json:
+        show.print_json([asdict(attempt) for attempt in found])
+    elif found:
+        show.out.print(show.attempts_table(job, found))
+    else:
+        show.out.print(f"the accounting of '{job.site}' has no attempt at job {job.key} yet", soft_wrap=True)
 
 
 def _sites() -> dict[str, Site]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": ("jobs", "logs"),
     "cancel": ("jobs", "cancel"),
     "results": ("jobs", "results"),
+    "attempts": ("jobs", "attempts"),
     "agent": ("agent", "app"),
     "site": ("site", "app"),
     "bench": ("bench", "app"),

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from westward.errors import WestwardError
 from westward.model.decision import TERMS, Decision, Offer
-from westward.model.job import JobState
+from westward.model.job import Attempt, JobState
 from westward.model.units import format_duration
 from westward.store.ledger import Job, Phase
 
@@ -278,6 +278,37 @@ def _since(job: Job) -> str:
     moment = job.seen_at if job.state is JobState.UNKNOWN else job.ended_at or job.started_at or job.created_at
     ago = format_duration(max(0.0, (datetime.now(UTC) - (moment or job.created_at)).total_seconds()))
     return f"last seen {ago} ago" if job.state is JobState.UNKNOWN else f"{ago} ago"
+
+
+def attempts_table(job: Job, attempts: Sequence[Attempt]) -> Table:
+    """What a cluster's accounting has of a job; what it does not record is '-'."""
+    made = table(
+        f"attempts at {printable(job.name)} ({job.key}) at {job.site}",
+        *("Slurm id", "state", "exit", "started", "ended", "ran", "CPU time", "memory", "energy", "nodes"),
+        numbers=("exit", "ran", "CPU time", "memory", "energy"),
+    )
+    for attempt in attempts:
+        status, used = attempt.status, attempt.usage
+        requeued = status.state is JobState.PENDING and status.ended_at is not None
+        ended = (
+            f"signal {status.signal}"
+            if status.signal
+            else str(status.exit_code)
+            if status.exit_code is not None
+            else "-"
+        )
+        made.add_row(
+            f"{status.job_id}_{attempt.task}" if attempt.task is not None else str(status.job_id),
+            "put back" if requeued else Text(str(status.state), style=_STYLES.get(status.state, "")),
+            ended,
+            *(f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-" for moment in (status.started_at, status.ended_at)),
+            format_duration(used.elapsed_s),
+            format_duration(used.cpu_s) if used.cpu_s is not None else "-",
+            f"{used.max_rss_bytes / 2**20:.0f} MiB" if used.max_rss_bytes else "-",
+            f"{used.energy_j:,} J" if used.energy_j else "-",
+            printable(status.nodes) or "-",
+        )
+    return made
 
 
 def printable(text: str) -> str:
