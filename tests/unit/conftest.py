@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["COLUMNS"] = "200"  # consoles take it when their module is imported, by whichever test comes first
 
 
 @pytest.fixture(autouse=True)
