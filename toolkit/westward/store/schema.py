@@ -44,8 +44,6 @@ jobs = sql.Table(
     sql.Column("submission", sql.JSON, nullable=False),
     sql.Column("decision", sql.JSON, nullable=False),
     sql.Index("jobs_by_phase", "phase", "site", "state"),
-    # these few are looked for again and again; both databases use it for exactly this condition
-    sql.Index("jobs_sent_again", "attempts", sqlite_where=SENT_AGAIN, postgresql_where=SENT_AGAIN),
 )
 sites = sql.Table(
     "sites",
@@ -69,7 +67,7 @@ def prepare(db: sql.Connection) -> int | None:
     """Make the tables where there are none, and bring older ones up to date; the version found then."""
     there = set(sql.inspect(db).get_table_names())
     if jobs.name not in there:
-        metadata.create_all(db)
+        _create(db)
         db.execute(sql.insert(schema).values(version=VERSION))
     if schema.name not in there and jobs.name in there:
         return None
@@ -80,12 +78,19 @@ def prepare(db: sql.Connection) -> int | None:
     return found
 
 
+def _create(db: sql.Connection) -> None:
+    metadata.create_all(db)
+    # these few are looked for again and again; both databases use it for exactly this condition. In words, since to say it of a Table
+    # loads every driver of PostgreSQL there is, whenever a command starts
+    db.execute(sql.text(f"CREATE INDEX jobs_sent_again ON jobs (attempts) WHERE {SENT_AGAIN.text}"))
+
+
 def _from_1(db: sql.Connection) -> None:
     """Version 1 had the same jobs, their columns in another order, and neither sites nor leases."""
     old = sql.Table("jobs", sql.MetaData(), autoload_with=db)
     rows = [dict(row._mapping) for row in db.execute(sql.select(old))]
     old.drop(db)
-    metadata.create_all(db)
+    _create(db)
     for row in rows:
         row = {name: value for name, value in row.items() if name in jobs.c}
         db.execute(sql.insert(jobs).values(**row, slurm_name=row["submission"]["name"]))
