@@ -127,9 +127,9 @@ def _engine(url: str) -> sql.Engine:
         return sql.create_engine(parsed)
     try:
         return sql.create_engine(parsed, connect_args={"connect_timeout": _CONNECT_S})
-    except ImportError as error:
+    except (ImportError, sql.exc.NoSuchModuleError) as error:
         raise InputError(
-            f"the driver for the database of WESTWARD_LEDGER is not installed here ({error.name})",
+            f"the driver for the database of WESTWARD_LEDGER is not installed here ({parsed.get_driver_name()})",
             "pip install 'westward[postgres]'",
         ) from error
 
