@@ -118,7 +118,11 @@ def test_requeue_counts_and_the_later_attempt_decides(opened: Opened):
         # slurmdbd may hear of it a moment later than slurmctld
         wait_until(lambda: opened.judge.records([job_id], "state")[-1:] == [["COMPLETED"]], "it is not accounted")
         attempts = opened.client.history(since, [submission.name])
-        assert [(each.status.job_id, each.status.state) for each in attempts][-1] == (job_id, JobState.COMPLETED)
+        last = attempts[-1].status
+        assert (last.job_id, last.state) == (job_id, JobState.COMPLETED), (
+            attempts,
+            opened.judge.records([job_id], "state,submit,start,end"),
+        )
         assert len(attempts) == len(opened.judge.records([job_id], "state")) == 2
 
 

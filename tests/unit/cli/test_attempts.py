@@ -29,7 +29,7 @@ def test_each_has_a_line_with_what_it_used(slurm: FakeSlurm) -> None:
     rows = "\\n".join("TOKEN".join(row) for row in (second, fields))
     slurm.program(
         "sacct",
-        "for word; do case $word in --delimiter=*) token=${word#--delimiter=};; CANCELLED,*) exit 0;; esac; done; "
+        "for word; do case $word in --delimiter=*) token=${word#--delimiter=};; *CANCELLED,*) exit 0;; esac; done; "
         f"printf '{rows}\\n' | sed \"s/TOKEN/$token/g\"",
     )
     told = json.loads(westward("attempts", job.key, "--json").stdout)

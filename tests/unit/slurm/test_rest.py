@@ -256,7 +256,7 @@ class TestFind:
         asked, by_state = slurmrestd.asked("GET /slurmdb/v0.0.42/jobs/")
         assert asked.path.count("%2C") == by_state.path.count("%2C") == len(names) - 1
         # a window of time leaves out what never became eligible, unless it is asked for by state and up to a moment
-        assert "state=CANCELLED&state=DEADLINE" in by_state.path and "end_time=uts" in by_state.path
+        assert "state=CANCELLED&state=COMPLETED&state=DEADLINE" in by_state.path and "end_time=uts" in by_state.path
         assert "end_time" not in asked.path
 
     def test_no_request_line_is_longer_than_gateways_take(self, slurmrestd: Slurmrestd, client: RestClient) -> None:

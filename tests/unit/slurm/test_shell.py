@@ -247,7 +247,7 @@ def test_many_names_make_many_short_command_lines(client: ShellClient, slurm: Fa
     )
     assert len(windows) == len(states) == 4
     # a window of time leaves out what never became eligible, unless it is asked for by state and up to a moment
-    assert all(call[call.index("-s") + 1] == "CANCELLED,DEADLINE" for call in states)
+    assert all("CANCELLED" in call[call.index("-s") + 1].split(",") for call in states)
     assert all("-E" in call for call in (*windows, *states))
     assert max(len(word) for call in slurm.calls("squeue") for word in call) < 20_000
 

@@ -11,6 +11,19 @@ from westward.slurm.client import Known
 
 # how far back the accounting is searched for a name
 ACCOUNTING_SINCE = timedelta(days=31)
+# In a window of time slurmdbd has only jobs that it knows to have been eligible in it. Left out are those that were cancelled, or met their
+# deadline, while they were held, and with 22.05 also some that were put back: so what ended is asked for by its state as well
+ENDED = (
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+)
 Item = TypeVar("Item")
 
 

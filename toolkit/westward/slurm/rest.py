@@ -18,7 +18,7 @@ from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
-from westward.slurm.looking import ACCOUNTING_SINCE, age
+from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, attempt_order, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
@@ -364,17 +364,10 @@ class RestClient:
         )
 
     def _since(self, since: datetime, query: Mapping[str, str], names: Collection[str]) -> list[Content]:
-        """slurmdbd's records since then, of those names or of all.
-
-        In a window of time it has only jobs that were eligible in it: one that was cancelled, or met its deadline, while it was held is
-        asked for by its state, which needs the window's end.
-        """
+        """slurmdbd's records since then, of those names or of all; asked twice, see `looking.ENDED`. A question by state needs the
+        window's end."""
         window = [*query.items(), ("start_time", _moment(since))]
-        ended = [
-            ("end_time", _moment(datetime.now(UTC) + timedelta(days=1))),
-            ("state", "CANCELLED"),
-            ("state", "DEADLINE"),
-        ]
+        ended = [("end_time", _moment(datetime.now(UTC) + timedelta(days=1))), *(("state", state) for state in ENDED)]
         named = [[("job_name", ",".join(part))] for part in _parts(sorted(set(names)), ",")] if names else [[]]
         records = [
             record

@@ -16,7 +16,7 @@ from westward.slurm import clustertext, complaints, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
-from westward.slurm.looking import ACCOUNTING_SINCE, Told, age, chunks, same
+from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, Told, age, chunks, same
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
@@ -289,15 +289,11 @@ class ShellClient:
         return ["squeue", "--me", "-h", "-t", "all", "-o", text.queue_format(token), *more]
 
     def _since_words(self, token: str, since: str, *more: str) -> list[list[str]]:
-        """What asks the accounting for every record since then.
-
-        In a window of time it has only jobs that were eligible in it: one that was cancelled, or met its deadline, while it was held is
-        asked for by its state, which needs the window's end.
-        """
+        """What asks the accounting for every record since then; some twice, see `looking.ENDED`. A question by state needs the window's end."""
         window = ("-D", "-S", since, "-E", "now+1day")
         return [
             self._record_words(token, *window, *more),
-            self._record_words(token, *window, "-s", "CANCELLED,DEADLINE", *more),
+            self._record_words(token, *window, "-s", ",".join(ENDED), *more),
         ]
 
     def _record_words(self, token: str, *more: str) -> list[str]:
