@@ -29,9 +29,35 @@ DETECT_SINCE = {"nvml": (20, 2), "rsmi": (20, 11), "oneapi": (23, 2), "nrt": (23
 LIVE_NODES_SINCE = (24, 11)
 # what no reconfiguration takes up (slurm.conf(5), scontrol(1)): a controller has to start again for it
 RESTART_KEYS = frozenset(
-    """accountingstoragehost accountingstoragetype authalttypes authaltparameters authinfo authtype clustername credtype
-    gres grestypes jobacctgathertype mpidefault plugindir pluginflags preempttype prioritytype proctracktype schedulertype
-    selecttype slurmctldhost slurmctldport slurmdport slurmuser statesavelocation switchtype taskplugin topologyplugin""".split()
+    [
+        "accountingstoragehost",
+        "accountingstoragetype",
+        "authalttypes",
+        "authaltparameters",
+        "authinfo",
+        "authtype",
+        "clustername",
+        "credtype",
+        "gres",
+        "grestypes",
+        "jobacctgathertype",
+        "mpidefault",
+        "plugindir",
+        "pluginflags",
+        "preempttype",
+        "prioritytype",
+        "proctracktype",
+        "schedulertype",
+        "selecttype",
+        "slurmctldhost",
+        "slurmctldport",
+        "slurmdport",
+        "slurmuser",
+        "statesavelocation",
+        "switchtype",
+        "taskplugin",
+        "topologyplugin",
+    ]
 )
 SLICED_BY_COUNT = ("shard", "mps")
 MIB = 1024 * 1024
@@ -229,7 +255,11 @@ class _Cluster:
             if chips.get("slicing") in SLICED_BY_COUNT:
                 gres.append(f"{chips['slicing']}:{chips['slices']}")
         return {
-            **({} if {"CPUs", "Sockets", "Boards", "CoresPerSocket", "Procs"} & set(given) else self._cpus(group, hosts)),
+            **(
+                {}
+                if {"CPUs", "Sockets", "Boards", "CoresPerSocket", "Procs"} & set(given)
+                else self._cpus(group, hosts)
+            ),
             **({} if "RealMemory" in given else self._memory(group, hosts)),
             "Gres": ",".join(gres) or None,
             "Feature": ",".join(group.get("features") or ()) or None,

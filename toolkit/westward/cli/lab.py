@@ -19,7 +19,7 @@ from rich.table import Table
 
 from westward.cli import show
 from westward.errors import NotFound
-from westward.lab import access, cluster, teardown
+from westward.lab import access, cluster, hosts, teardown
 from westward.lab import status as lab_status
 from westward.lab.state import LabFolder
 from westward.store.ledger import Ledger, ledger_file
@@ -38,6 +38,9 @@ def up(
     as_json: show.AsJson = False,
 ) -> None:
     """Bring a lab up; harmless where it is up already."""
+    if topology in hosts.BARE:
+        _up_hosts(topology, name, as_json)
+        return
     with _progress() as progress:
         lab = cluster.up(topology, name, progress)
     if as_json:
@@ -58,6 +61,16 @@ def up(
         console.print(
             f"[yellow]it was made by another version: to renew it, 'westward lab down {lab.name}' and bring it up again[/]"
         )
+
+
+def _up_hosts(topology: str, name: str | None, as_json: bool) -> None:
+    with _progress() as progress:
+        lab = hosts.up(topology, name, progress)
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(lab), "inventory": str(lab.inventory)}, indent=1))
+        return
+    show.out.print(f"lab [bold]{lab.name}[/] is ready ({lab.outcome} in {max(lab.seconds.values()):.1f} s)")
+    print(f"  hosts: {', '.join(hosts.HOSTS)}\n  inventory: {lab.inventory}")
 
 
 @app.command()
@@ -103,7 +116,7 @@ def status(
             node.cluster,
             node.node,
             node.container,
-            node.slurm or "?",
+            "?" if node.slurm is None else node.slurm,
             node.url or "",
             style="" if good else "red",
         )

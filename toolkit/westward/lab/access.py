@@ -12,6 +12,7 @@ import docker
 from westward.errors import InputError, NotFound, Unreachable
 from westward.lab import engine, terminal
 from westward.lab.engine import CLUSTER, ROLE, Seen
+from westward.lab.hosts import ADMIN, ROLE_HOST
 from westward.lab.nodes import CONTROLLER, lab_user
 from westward.lab.sites import site_name
 
@@ -26,7 +27,7 @@ def execute(where: str, argv: Sequence[str], *, lab: str | None = None, root: bo
     client = engine.connect()
     seen = find(client, where, lab)
     with engine.engine_errors(f"running '{argv[0]}' on '{seen.node}'"):
-        user, home = _who(root)
+        user, home = _who(seen, root)
         created = client.api.exec_create(seen.id, list(argv), user=user, workdir=home)["Id"]
         for stdout, stderr in client.api.exec_start(created, stream=True, demux=True):
             for stream, chunk in ((sys.stdout, stdout), (sys.stderr, stderr)):
@@ -46,7 +47,7 @@ def shell(where: str, *, lab: str | None = None, root: bool = False) -> int:
         raise InputError("a shell needs a terminal", f"for one command: westward lab exec {where} -- COMMAND")
     client = engine.connect()
     seen = find(client, where, lab)
-    user, home = _who(root)
+    user, home = _who(seen, root)
     program = shutil.which("docker")
     if program:
         argv = [program, "exec", "-it", "-u", user, "-w", home, seen.id, "bash", "-l"]
@@ -95,7 +96,11 @@ def _doors(seen: Seen) -> tuple[str, ...]:
     return cluster, site_name(seen.lab, seen.labels.get(engine.TOPOLOGY, ""), cluster)
 
 
-def _who(root: bool) -> tuple[str, str]:
+def _who(seen: Seen, root: bool) -> tuple[str, str]:
     """The user to be, and where to begin."""
+    if root:
+        return "root", "/root"
+    if seen.labels[ROLE] == ROLE_HOST:
+        return ADMIN, f"/home/{ADMIN}"
     user = lab_user()
-    return ("root", "/root") if root else (user.name, user.home)
+    return user.name, user.home

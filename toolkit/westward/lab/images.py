@@ -61,18 +61,19 @@ def ensure_node_image(client: docker.DockerClient, say: Say, release: Release = 
     return tag
 
 
-def ensure_service_image(client: docker.DockerClient, name: str, say: Say) -> str:
-    """The tag of the image that `containers/<name>/` makes on the default release's base, built where it is missing.
+def ensure_service_image(client: docker.DockerClient, name: str, say: Say, release: Release = DEFAULT) -> str:
+    """The tag of the image that `containers/<name>/` makes on that release's base, built where it is missing.
 
     Raises:
         Unreachable: no base image can be had, or the build could not reach a package mirror.
     """
     folder = FOLDER.parent / name
-    tag = f"westward-{name}:{_digest(folder)}"
+    expires = {"INDEX_EXPIRES": "1"} if release.index_expires else {}
+    tag = f"westward-{name}:{release.suite}-{_digest(folder)}"
     if not _present(client, tag):
-        base = ensure_base(client, say)
+        base = ensure_base(client, say, release)
         say("building (packages are downloaded once; about 30 s)")
-        build(client, folder, tag, {"BASE": base}, say)
+        build(client, folder, tag, {"BASE": base, **expires}, say)
     return tag
 
 

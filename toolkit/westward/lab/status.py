@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import docker
 
 from westward.errors import WestwardError
-from westward.lab import engine, readiness
+from westward.lab import engine, hosts, readiness
 from westward.lab.config import REST_PORT, SSH_PORT
 from westward.lab.engine import CLUSTER, OWNER, ROLE, TOPOLOGY, Seen
 from westward.lab.nodes import CONTROLLER, lab_user
@@ -22,7 +22,7 @@ class NodeStatus:
 
     Attributes:
         container: the engine's word for its state.
-        slurm: Slurm's word for a compute node; for a controller `up`, or what does not answer there. None where it cannot be known.
+        slurm: Slurm's word for a compute node; empty for a bare host, which has none; for a controller `up`, or what does not answer there. None where it cannot be known.
         url: slurmrestd of a controller, or its sshd where no slurmrestd is started, as the host reaches it.
     """
 
@@ -76,10 +76,14 @@ def _node(seen: Seen, report: readiness.Report | None) -> NodeStatus:
 def _url(ports: Mapping[int, int]) -> str | None:
     if REST_PORT in ports:
         return f"http://{HOST}:{ports[REST_PORT]}"
+    if hosts.SSH_PORT in ports:
+        return f"ssh://{hosts.ADMIN}@{HOST}:{ports[hosts.SSH_PORT]}"
     return f"ssh://{lab_user().name}@{HOST}:{ports[SSH_PORT]}" if SSH_PORT in ports else None
 
 
 def _slurm_state(seen: Seen, report: readiness.Report | None) -> str | None:
+    if seen.labels[ROLE] == hosts.ROLE_HOST:
+        return ""
     if report is None or not seen.running:
         return None
     if seen.labels[ROLE] == CONTROLLER:

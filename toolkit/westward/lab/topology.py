@@ -126,7 +126,8 @@ def load_topology(name: str) -> Topology:
     """
     path = FOLDER / f"{name}.yaml"
     if not NAME.fullmatch(name) or not path.is_file():
-        raise NotFound(f"there is no lab topology '{name}'", f"the topologies are: {', '.join(known_topologies())}")
+        known = ", ".join((*known_topologies(), "bare, bare-bookworm, bare-forky (hosts without Slurm)"))
+        raise NotFound(f"there is no lab topology '{name}'", f"the topologies are: {known}")
     return parse_topology(name, path.read_text(), path)
 
 
