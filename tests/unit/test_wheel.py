@@ -50,7 +50,11 @@ def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(tree: Path) -> set[str]:
     """Every file of the two packages and of what travels with them, by its place in the wheel."""
     places = {"toolkit/westward": "westward", "benchmarks/westward_bench": "westward_bench"}
-    carried = {"slurm": "westward/_data/slurm", "containers": "westward/_data/containers"}
+    carried = {
+        "slurm": "westward/_data/slurm",
+        "containers": "westward/_data/containers",
+        "ansible": "westward/_data/ansible",
+    }
     found = {"westward/_data/constraints.txt"}
     for top, place in (places | carried).items():
         for file in (tree / top).rglob("*"):
@@ -69,6 +73,7 @@ def test_every_package_and_data_file_of_the_tree_is_in_it(tree: Path, wheel: Pat
         "westward_bench/record.py",
         "westward/_data/slurm/jobs/",
         "westward/_data/containers/",
+        "westward/_data/ansible/site.yml",
     ):
         assert any(name.startswith(part) for name in wanted), part
     assert sorted(wanted - set(zipfile.ZipFile(wheel).namelist())) == []

@@ -158,7 +158,7 @@ class _Builder:
 
     def _make_cache(self, image: str, labels: dict[str, str]) -> None:
         """The package cache; its files outlive the lab."""
-        kept = cache_dir() / "apt" / self.folder.lab
+        kept = cache_dir() / "apt" / self.topology
         kept.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(kept, APT_CACHE_UID, APT_CACHE_UID)

@@ -1,0 +1,89 @@
+"""Bare hosts of the tests' own, in a state directory of their own, and the cluster that the playbook makes of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provision.sites import Fleet, Played, inventory
+from westward.lab import engine, hosts, teardown
+from westward.lab.progress import quiet
+
+GROUPS: dict[str, Any] = {
+    "slurm_controller": ["ctl", "ctl2"],
+    "slurm_dbd": ["ctl"],
+    "slurm_login": ["login"],
+    "slurm_compute": {"h100": ["n1", "n2"]},
+}
+CLUSTER: dict[str, Any] = {
+    "slurm_cluster_name": "site",
+    "slurm_auth": "slurm",
+    "slurm_nodegroups": [
+        {
+            "name": "h100",
+            "accelerators": [{"type": "h100", "count": 4, "detect": "files", "files": "/dev/nvidia[0-3]"}],
+            "features": ["hopper"],
+            # what a container shows of its machine is not what a test can rely on
+            "parameters": {"CPUs": 4, "RealMemory": 2000},
+        }
+    ],
+    "slurm_partitions": [
+        {"name": "gpu", "nodegroups": ["h100"], "parameters": {"Default": "YES", "MaxTime": "1-00:00:00"}}
+    ],
+    "slurm_config": {
+        "SlurmdParameters": "config_overrides",
+        "StateSaveLocation": "/shared/slurmctld",
+        "SlurmctldTimeout": 10,
+        "DefMemPerCPU": 200,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def state_of_hosts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hosts-state")
+
+
+@contextmanager
+def bare(topology: str, state: Path) -> Iterator[Fleet]:
+    before = os.environ.get("WESTWARD_STATE_DIR")
+    os.environ["WESTWARD_STATE_DIR"] = str(state)
+    name = f"pt{os.getpid()}-{topology}"
+    try:
+        yield Fleet(hosts.up(topology, name), engine.connect())
+    finally:
+        os.environ["WESTWARD_STATE_DIR"] = str(state)
+        teardown.down(name, quiet)
+        if before is None:
+            del os.environ["WESTWARD_STATE_DIR"]
+        else:
+            os.environ["WESTWARD_STATE_DIR"] = before
+
+
+@pytest.fixture(scope="session")
+def fleet(state_of_hosts: Path) -> Iterator[Fleet]:
+    """Five hosts of Debian 13."""
+    with bare("bare", state_of_hosts) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def site_inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return inventory(tmp_path_factory.mktemp("inventory"), GROUPS, CLUSTER)
+
+
+@pytest.fixture(scope="session")
+def first_check(fleet: Fleet, site_inventory: Path) -> Played:
+    """What `--check --diff` says before anything is there."""
+    return fleet.play(site_inventory, "--check", "--diff")
+
+
+@pytest.fixture(scope="session")
+def first(fleet: Fleet, site_inventory: Path, first_check: Played) -> Played:
+    """The first run."""
+    return fleet.play(site_inventory)

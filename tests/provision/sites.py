@@ -1,0 +1,91 @@
+"""A fleet of bare hosts, and inventories that make a cluster of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+
+from westward.lab import engine
+from westward.lab.hosts import HostsLab
+
+ROOT = Path(__file__).parents[2]
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a run of a playbook ended with: its status, all it printed, and by host how many tasks changed something, or failed."""
+
+    status: int
+    text: str
+    changed: Mapping[str, int]
+    failed: Mapping[str, int]
+    unreachable: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The bare hosts of a lab."""
+
+    lab: HostsLab
+    client: docker.DockerClient
+
+    def on(self, host: str, *argv: str) -> engine.Answer:
+        """A command there, as root."""
+        return engine.execute(self.client, f"{self.lab.name}.{host}", argv)
+
+    def said(self, host: str, *argv: str) -> str:
+        """What it prints; it has to succeed."""
+        answer = self.on(host, *argv)
+        assert answer.status == 0, (argv, answer.stdout, answer.stderr)
+        return answer.stdout
+
+    def until(self, host: str, argv: tuple[str, ...], wanted: str, within_s: float = 60.0) -> str:
+        """What it prints as soon as `wanted` is in it."""
+        end = time.monotonic() + within_s
+        while wanted not in (text := self.on(host, *argv).stdout):
+            assert time.monotonic() < end, f"{argv} on {host}: {text!r}, and no {wanted!r} within {within_s} s"
+            time.sleep(0.5)
+        return text
+
+    def play(self, inventory: Path, *arguments: str) -> Played:
+        """`ansible-playbook site.yml`, as a sysadmin runs it."""
+        argv = ["ansible-playbook", "-i", str(self.lab.inventory), "-i", str(inventory), "site.yml", *arguments]
+        ran = subprocess.run(
+            argv,
+            cwd=ROOT / "ansible",
+            env=os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        recap = [(host, *map(int, counts)) for host, *counts in RECAP.findall(ran.stdout)]
+        columns = ({host: row[at] for host, *row in recap} for at in (1, 3, 2))
+        changed, failed, unreachable = columns
+        return Played(ran.returncode, ran.stdout, changed, failed, unreachable)
+
+
+def inventory(folder: Path, groups: Mapping[str, Any], variables: Mapping[str, Any]) -> Path:
+    """An inventory that says which part of the cluster each host has, and the cluster's variables."""
+    (folder / "group_vars" / "all").mkdir(parents=True, exist_ok=True)
+    children = {name: _group(content) for name, content in groups.items()}
+    (folder / "groups.yml").write_text(yaml.safe_dump({"all": {"children": children}}))
+    (folder / "group_vars" / "all" / "slurm.yml").write_text(yaml.safe_dump(dict(variables)))
+    return folder
+
+
+def _group(content: Any) -> dict[str, Any]:
+    if isinstance(content, dict):
+        return {"children": {name: _group(hosts) for name, hosts in content.items()}}
+    return {"hosts": dict.fromkeys(content)}

@@ -1,0 +1,166 @@
+"""Bare Debian 13 hosts become a cluster with Slurm 24.11: two controllers, a login node, two nodes with four devices each."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from provision.conftest import CLUSTER, GROUPS
+from provision.sites import Fleet, Played, inventory
+
+pytestmark = pytest.mark.lab
+MPI_PROGRAM = """
+#include <mpi.h>
+#include <stdio.h>
+int main(int argc, char **argv) {
+  int rank, size, sum;
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+  if (rank == 0) printf("size %d sum %d\\n", size, sum);
+  MPI_Finalize();
+}
+"""
+
+
+def test_a_check_of_new_hosts_changes_nothing_and_ends_well(fleet: Fleet, first_check: Played) -> None:
+    assert first_check.status == 0, first_check.text[-3000:]
+    assert first_check.changed["n1"] > 0
+    assert "+ClusterName=site" in first_check.text
+
+
+def test_the_first_run_makes_a_cluster(fleet: Fleet, first: Played) -> None:
+    assert first.status == 0, first.text[-3000:]
+    fleet.until("login", ("sinfo", "-h", "-o", "%T"), "idle")
+    told = fleet.said("login", "sinfo", "-h", "-o", "%P %a %l %D %T %N %G %f")
+    assert told.split("\n") == ["gpu* up 1-00:00:00 2 idle n[1-2] gpu:h100:4 hopper", ""]
+
+
+def test_a_second_run_and_a_second_check_change_nothing(fleet: Fleet, site_inventory: Path, first: Played) -> None:
+    for arguments in ((), ("--check", "--diff")):
+        again = fleet.play(site_inventory, *arguments)
+        assert again.status == 0, again.text[-3000:]
+        assert set(again.changed.values()) == {0}, again.text
+
+
+def test_a_job_gets_the_devices_it_asked_for_and_no_others(fleet: Fleet, first: Played) -> None:
+    look = "echo $CUDA_VISIBLE_DEVICES; for n in 0 1 2 3; do head -c1 /dev/nvidia$n; done; true"
+    answer = fleet.on("login", "srun", "-N1", "--gres=gpu:h100:2", "sh", "-c", look)
+    assert answer.stdout == "0,1\n"
+    # no driver is behind the files: who may open one is told that there is no device
+    assert answer.stderr.count("No such device or address") == 2
+    assert answer.stderr.count("Operation not permitted") == 2
+
+
+def test_a_job_that_takes_more_memory_than_it_asked_for_is_ended(fleet: Fleet, first: Played) -> None:
+    fill = "python3 -c 'bytearray(600 * 1024 * 1024)'"
+    job = fleet.said("login", "sbatch", "--parsable", "--mem=100", "-o", "/dev/null", "--wrap", fill).strip()
+    fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "OUT_OF_MEMORY")
+
+
+def test_an_mpi_program_runs_on_two_nodes(fleet: Fleet, first: Played) -> None:
+    fleet.said(
+        "n1", "sh", "-c", "apt-get install -qq -y --no-install-recommends gcc libc6-dev libopenmpi-dev >/dev/null"
+    )
+    fleet.said("n1", "sh", "-c", f"cat > /shared/sum.c <<'C'\n{MPI_PROGRAM}\nC\nmpicc -o /shared/sum /shared/sum.c")
+    assert fleet.said("login", "srun", "-N2", "--ntasks-per-node=2", "/shared/sum") == "size 4 sum 6\n"
+
+
+def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, first: Played) -> None:
+    ask = (
+        "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 6820);"
+        "c.request('GET', '/slurm/v0.0.41/ping', headers={'X-SLURM-USER-TOKEN': t} if (t := sys.stdin.read().strip()) else {});"
+        "r = c.getresponse(); print(r.status, r.read().decode())"
+    )
+    assert fleet.said("ctl", "sh", "-c", f'python3 -c "{ask}" </dev/null').startswith("401")
+    token = "scontrol token username=admin lifespan=60 | sed s/SLURM_JWT=//"
+    told = fleet.said("ctl", "sh", "-c", f'{token} | python3 -c "{ask}"')
+    assert told.startswith("200")
+    assert {ping["hostname"] for ping in json.loads(told[4:])["pings"]} == {"ctl", "ctl2"}
+    assert fleet.said("ctl", "ps", "-o", "user=", "-C", "slurmrestd").strip() == "slurmrestd"
+
+
+def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, first: Played) -> None:
+    modes = fleet.said(
+        "ctl", "stat", "-c", "%U %a", "/etc/slurm/slurm.key", "/etc/slurm/jwt_hs256.key", "/etc/slurm/slurmdbd.conf"
+    )
+    assert modes.splitlines() == ["slurm 600"] * 3
+    assert fleet.on("n1", "test", "-e", "/etc/slurm/jwt_hs256.key").status == 1
+    key = fleet.said("ctl", "base64", "-w0", "/etc/slurm/jwt_hs256.key")
+    assert len(key) > 40
+    assert key not in first.text
+
+
+def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(
+    fleet: Fleet, first: Played, site_inventory: Path, tmp_path: Path
+) -> None:
+    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 600").strip()
+    fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
+    started = fleet.said("ctl", "systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld")
+    changed = deepcopy(CLUSTER)
+    changed["slurm_config"]["KillWait"] = 17
+    ran = fleet.play(inventory(tmp_path, GROUPS, changed), "--diff")
+    assert ran.status == 0, ran.text[-3000:]
+    assert "+KillWait=17" in ran.text
+    assert "KillWait                = 17 sec" in fleet.said("login", "scontrol", "show", "config")
+    assert "KillWait=17" in fleet.said("n1", "cat", "/run/slurm/conf/slurm.conf")
+    assert fleet.said("ctl", "systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld") == started
+    assert fleet.said("login", "squeue", "-h", "-o", "%T", "-j", job).strip() == "RUNNING"
+    fleet.said("login", "scancel", job)
+    assert fleet.play(site_inventory).status == 0
+
+
+def test_a_backup_takes_over(fleet: Fleet, first: Played) -> None:
+    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 20").strip()
+    fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
+    fleet.said("ctl", "systemctl", "mask", "--runtime", "slurmctld")
+    fleet.said("ctl", "systemctl", "kill", "-s", "KILL", "slurmctld")
+    try:
+        fleet.until("login", ("scontrol", "ping"), "(backup) at ctl2 is UP", 60)
+        assert "(primary) at ctl is DOWN" in fleet.on("login", "scontrol", "ping").stdout
+        assert fleet.said("login", "srun", "-N1", "hostname").strip() in ("n1", "n2")
+        fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED")
+    finally:
+        fleet.said("ctl", "systemctl", "unmask", "--runtime", "slurmctld")
+        fleet.said("ctl", "systemctl", "start", "slurmctld")
+    fleet.until("login", ("scontrol", "ping"), "(primary) at ctl is UP", 60)
+
+
+def test_typed_devices_that_are_only_believed_in(fleet: Fleet, first: Played, tmp_path: Path) -> None:
+    """Two node groups instead of one, with MIG slices, shards, and no driver: users ask by type, and land where it is."""
+    groups = GROUPS | {"slurm_compute": {"hopper": ["n1"], "ampere": ["n2"]}}
+    mig = {"type": "1g.10gb", "count": 2, "detect": "fake", "slicing": "mig"}
+    shard = {
+        "type": "a100",
+        "count": 2,
+        "detect": "files",
+        "files": "/dev/nvidia[0-1]",
+        "slicing": "shard",
+        "slices": 8,
+    }
+    parameters = {"CPUs": 4, "RealMemory": 2000}
+    fleet_of_two = CLUSTER | {
+        "slurm_nodegroups": [
+            {
+                "name": "hopper",
+                "accelerators": [{"type": "h100", "count": 2, "detect": "fake", "cores": "0-1"}, mig],
+                "parameters": parameters,
+            },
+            {"name": "ampere", "accelerators": [shard], "parameters": parameters},
+        ],
+        "slurm_partitions": [{"name": "all", "nodegroups": ["hopper", "ampere"], "parameters": {"Default": "YES"}}],
+    }
+    ran = fleet.play(inventory(tmp_path, groups, fleet_of_two))
+    assert ran.status == 0, ran.text[-3000:]
+    fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
+    wanted = ("srun", "-N1", "sh", "-c", "hostname; echo $CUDA_VISIBLE_DEVICES")
+    assert fleet.said("login", wanted[0], "--gres=gpu:h100:2", *wanted[1:]) == "n1\n0,1\n"
+    assert fleet.said("login", wanted[0], "--gres=gpu:1g.10gb:1", *wanted[1:]).startswith("n1\n")
+    assert fleet.said("login", wanted[0], "--gres=shard:4", *wanted[1:]).startswith("n2\n")
+    refused = fleet.on("login", "srun", "--gres=gpu:a100:3", "true")
+    assert refused.status == 1
+    assert "Requested node configuration is not available" in refused.stderr
