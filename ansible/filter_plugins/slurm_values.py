@@ -103,6 +103,35 @@ def needs_restart(before: str, after: str, version: str) -> bool:
     return bool(keys & RESTART_KEYS) or ("nodename" in keys and release_of(version) < LIVE_NODES_SINCE)
 
 
+def gres_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The nodes that have other devices afterwards.
+
+    A slurmd finds its devices when it starts, and one that registers others than slurmctld expects has its node drained: so these are
+    stopped before slurmctld learns of it, and started after. Their jobs run on.
+
+    Args:
+        before, after: the text of `slurm.conf` and of `gres.conf`, by that name; empty where there is none.
+    """
+    if not before["slurm.conf"]:
+        return []
+    old, new = _devices(before), _devices(after)
+    return sorted(node for node in old.keys() & new.keys() if old[node] != new[node])
+
+
+def _devices(files: Mapping[str, str]) -> dict[str, set[str]]:
+    """What is said of each node's devices: its Gres, and its lines of gres.conf."""
+    found: dict[str, set[str]] = {}
+    for line in _settings_of(files["slurm.conf"]):
+        if named := re.match(r"NodeName=(\S+)(?:.* (Gres=\S+))?", line):
+            for node in NodeSet(named[1]):
+                found.setdefault(node, set()).add(named[2] or "")
+    for line in _settings_of(files["gres.conf"]):
+        named = re.match(r"NodeName=(\S+) (.*)", line)
+        for node in NodeSet(named[1]) if named else list(found):
+            found.setdefault(node, set()).add(named[2] if named else line)
+    return found
+
+
 def _settings_of(text: str) -> Iterator[str]:
     return (line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
 
@@ -488,4 +517,8 @@ class FilterModule:
     """The filters, as Ansible finds them."""
 
     def filters(self) -> dict[str, Any]:
-        return {"slurm_values": _told(slurm_values), "slurm_needs_restart": _told(needs_restart)}
+        return {
+            "slurm_values": _told(slurm_values),
+            "slurm_needs_restart": _told(needs_restart),
+            "slurm_gres_changes": _told(gres_changes),
+        }

@@ -31,6 +31,11 @@ class Played:
     failed: Mapping[str, int]
     unreachable: Mapping[str, int]
 
+    @property
+    def why(self) -> str:
+        """What it says of its failures."""
+        return "\n\n".join(part for part in self.text.split("\n\n") if "fatal:" in part or "ERROR" in part)
+
 
 @dataclass(frozen=True, slots=True)
 class Fleet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from copy import deepcopy
 from pathlib import Path
 
@@ -28,13 +29,13 @@ int main(int argc, char **argv) {
 
 
 def test_a_check_of_new_hosts_changes_nothing_and_ends_well(fleet: Fleet, first_check: Played) -> None:
-    assert first_check.status == 0, first_check.text[-3000:]
+    assert first_check.status == 0, first_check.why
     assert first_check.changed["n1"] > 0
     assert "+ClusterName=site" in first_check.text
 
 
 def test_the_first_run_makes_a_cluster(fleet: Fleet, first: Played) -> None:
-    assert first.status == 0, first.text[-3000:]
+    assert first.status == 0, first.why
     fleet.until("login", ("sinfo", "-h", "-o", "%T"), "idle")
     told = fleet.said("login", "sinfo", "-h", "-o", "%P %a %l %D %T %N %G %f")
     assert told.split("\n") == ["gpu* up 1-00:00:00 2 idle n[1-2] gpu:h100:4 hopper", ""]
@@ -43,7 +44,7 @@ def test_the_first_run_makes_a_cluster(fleet: Fleet, first: Played) -> None:
 def test_a_second_run_and_a_second_check_change_nothing(fleet: Fleet, site_inventory: Path, first: Played) -> None:
     for arguments in ((), ("--check", "--diff")):
         again = fleet.play(site_inventory, *arguments)
-        assert again.status == 0, again.text[-3000:]
+        assert again.status == 0, again.why
         assert set(again.changed.values()) == {0}, again.text
 
 
@@ -95,28 +96,26 @@ def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, first: Played) 
     assert key not in first.text
 
 
-def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(
-    fleet: Fleet, first: Played, site_inventory: Path, tmp_path: Path
-) -> None:
+def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(fleet: Fleet, first: Played, tmp_path: Path) -> None:
     job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 600").strip()
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     started = fleet.said("ctl", "systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld")
     changed = deepcopy(CLUSTER)
     changed["slurm_config"]["KillWait"] = 17
     ran = fleet.play(inventory(tmp_path, GROUPS, changed), "--diff")
-    assert ran.status == 0, ran.text[-3000:]
+    assert ran.status == 0, ran.why
     assert "+KillWait=17" in ran.text
     assert "KillWait                = 17 sec" in fleet.said("login", "scontrol", "show", "config")
     assert "KillWait=17" in fleet.said("n1", "cat", "/run/slurm/conf/slurm.conf")
     assert fleet.said("ctl", "systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld") == started
     assert fleet.said("login", "squeue", "-h", "-o", "%T", "-j", job).strip() == "RUNNING"
     fleet.said("login", "scancel", job)
-    assert fleet.play(site_inventory).status == 0
 
 
 def test_a_backup_takes_over(fleet: Fleet, first: Played) -> None:
     job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 20").strip()
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
+    time.sleep(6)  # what a controller has not saved yet when it is killed, its backup cannot know
     fleet.said("ctl", "systemctl", "mask", "--runtime", "slurmctld")
     fleet.said("ctl", "systemctl", "kill", "-s", "KILL", "slurmctld")
     try:
@@ -152,11 +151,15 @@ def test_typed_devices_that_are_only_believed_in(fleet: Fleet, first: Played, tm
             },
             {"name": "ampere", "accelerators": [shard], "parameters": parameters},
         ],
-        "slurm_partitions": [{"name": "all", "nodegroups": ["hopper", "ampere"], "parameters": {"Default": "YES"}}],
+        "slurm_partitions": [{"name": "gpu", "nodegroups": ["hopper", "ampere"], "parameters": {"Default": "YES"}}],
     }
+    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 600").strip()
+    fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     ran = fleet.play(inventory(tmp_path, groups, fleet_of_two))
-    assert ran.status == 0, ran.text[-3000:]
-    fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
+    assert ran.status == 0, ran.why
+    assert fleet.said("login", "squeue", "-h", "-o", "%T", "-j", job).strip() == "RUNNING"
+    fleet.said("login", "scancel", job)
+    fleet.until("login", ("sinfo", "-h", "-o", "%D %T %E"), "2 idle none")
     wanted = ("srun", "-N1", "sh", "-c", "hostname; echo $CUDA_VISIBLE_DEVICES")
     assert fleet.said("login", wanted[0], "--gres=gpu:h100:2", *wanted[1:]) == "n1\n0,1\n"
     assert fleet.said("login", wanted[0], "--gres=gpu:1g.10gb:1", *wanted[1:]).startswith("n1\n")
