@@ -230,7 +230,10 @@ QOS_KEYS = _keyed(
     *_plain(_tres, "GrpTRES", "GrpTRESMins", "GrpTRESRunMins", "MinTRES/MinTRESPerJob"),
     *_plain(_tres, "MaxTRESPerJob/MaxTRES/MaxTRESPJ", "MaxTRESPerNode/MaxTRESPN", "MaxTRESPerUser/MaxTRESPU"),
     *_plain(_tres, "MaxTRESPerAccount/MaxTRESPA", "MaxTRESMinsPerJob/MaxTRESMins/MaxTRESMinsPJ"),
-    *_plain(_tres, "MaxTRESRunMinsPerAccount/MaxTRESRunMinsPA", "MaxTRESRunMinsPerUser/MaxTRESRunMinsPU"),
+    Key(
+        "MaxTRESRunMinsPerAccount", _tres, ("MaxTRESRunMinsPA",), "MaxTRESRunMinsPA"
+    ),  # 22.05 takes the short words alone
+    Key("MaxTRESRunMinsPerUser", _tres, ("MaxTRESRunMinsPU",), "MaxTRESRunMinsPU"),
     DESCRIPTION,  # last, since it may hold the separator
 )
 KEYS = {
@@ -479,23 +482,26 @@ def check_references(wanted: Mapping[Entity, Texts], state: State, exclusive: Se
                 raise Refused(f"{entity}: {other} is neither in the variables nor in the accounting")
             if other.kind in exclusive:
                 raise Refused(f"{entity}: {other} is not in the variables, so exclusive would remove it")
+    tree = _tree(wanted, state)
     for entity in wanted:
-        _depth(wanted, entity)
+        if entity.kind == "account":
+            _depth(tree, entity.name)
 
 
-def _depth(wanted: Mapping[Entity, Texts], entity: Entity) -> int:
-    """How many wanted accounts are above this one. Refused where that goes round in a circle."""
-    seen = [entity]
-    while seen[-1].kind == "account":
-        above = Entity("account", wanted[seen[-1]].get("Parent", ""))
-        if above not in wanted:
-            break
-        if above in seen:
-            raise Refused(
-                f"{entity}: its parents go round in a circle ({' below '.join(e.name for e in [*seen, above])})"
-            )
-        seen.append(above)
-    return len(seen) - 1
+def _tree(wanted: Mapping[Entity, Texts], state: State) -> dict[str, str]:
+    """Each account's parent as it will be."""
+    entities = {**state.entities, **wanted}
+    return {entity.name: texts.get("Parent", "") for entity, texts in entities.items() if entity.kind == "account"}
+
+
+def _depth(tree: Mapping[str, str], account: str) -> int:
+    """How many accounts are above this one. Refused where that goes round in a circle, which hangs slurmdbd 24.11."""
+    chain = [account]
+    while tree.get(chain[-1]):
+        chain.append(tree[chain[-1]])
+        if chain[-1] in chain[:-1]:
+            raise Refused(f"account {account}: its parents go round in a circle ({' below '.join(chain)})")
+    return len(chain) - 1
 
 
 # --- the plan between the two -----------------------------------------------------------------------------------------------------
@@ -546,10 +552,12 @@ def make_plan(
     wanted = {_spelled(entity, state): texts for entity, texts in wanted.items()}
     targets = {entity: _target(entity, texts, state, plan, exclusive) for entity, texts in wanted.items()}
     _plan_qos(targets, state, plan)
-    for depth in range(1 + max((_depth(wanted, entity) for entity in wanted), default=0)):
-        level = {e: texts for e, texts in targets.items() if e.kind == "account" and _depth(wanted, e) == depth}
+    tree = _tree(wanted, state)
+    depths = {entity: _depth(tree, entity.name) for entity in targets if entity.kind == "account"}
+    for depth in sorted(set(depths.values())):
+        level = [entity for entity in depths if depths[entity] == depth]
         plan.steps += _merged(
-            step for entity, texts in level.items() for step in _account_steps(cluster, entity, texts, state)
+            step for entity in level for step in _account_steps(cluster, entity, targets[entity], state)
         )
     _plan_users(cluster, targets, state, plan)
     _plan_removal(cluster, targets, state, plan, managed, exclusive)
@@ -569,7 +577,7 @@ def _target(entity: Entity, texts: Texts, state: State, plan: Plan, exclusive: b
     have, keys = state.entities.get(entity, {}), KEYS[entity.kind]
     left_alone = (*LEFT_ALONE, "QOS") if entity == Entity("account", "root") else LEFT_ALONE  # which everybody inherits
     extra = {k: v for k, v in have.items() if k not in (*texts, *left_alone) and not keys[k].is_unset(v)}
-    plan.drift += [f"{entity}: {key}={text} is not in the variables" for key, text in extra.items()]
+    plan.drift += [f"{entity}: {key}={text}" for key, text in extra.items()]
     target = {**texts, **(dict.fromkeys(extra, "") if exclusive else {})}
     different = {k: v for k, v in target.items() if keys[k].meaning(v) != keys[k].meaning(have.get(k, ""))}
     if entity not in state.entities or entity in state.only_elsewhere:
@@ -580,18 +588,22 @@ def _target(entity: Entity, texts: Texts, state: State, plan: Plan, exclusive: b
 
 
 def _settings(entity: Entity, different: Texts, state: State) -> list[tuple[str, ...]]:
-    """What to set, most often in one go. QOS that are added to the parent's (+ and -) can only be set where there are none."""
+    """What to set, most often in one go. QOS with + and - are on top of the parent's only where there are none of its own, and
+    22.05 does not put a plain list in their place: so they are cleared first.
+    """
     have, keys = state.entities.get(entity, {}), KEYS[entity.kind]
     first: list[str] = []
     current = dict(have)
-    if "QOS" in different and different["QOS"].lstrip()[:1] in ("+", "-") and have.get("QOS"):
+    signed = any(name[0] in "+-" for name in names(have.get("QOS", "")) | names(different.get("QOS", "")))
+    if signed and have.get("QOS") and different.get("QOS"):
         first.append("QOS=")
         current["QOS"] = ""
         if have.get("DefaultQOS"):  # it is refused where it is none of the QOS
             first.append("DefaultQOS=-1")
             different = {"DefaultQOS": have["DefaultQOS"], **different}
             current["DefaultQOS"] = ""
-    then = tuple(keys[k].settings(current.get(k, ""), v) for k, v in different.items())
+    left = {k: v for k, v in different.items() if keys[k].meaning(v) != keys[k].meaning(current.get(k, ""))}
+    then = tuple(keys[k].settings(current.get(k, ""), v) for k, v in left.items())
     return [part for part in (tuple(first), then) if part]
 
 
@@ -703,7 +715,7 @@ def _plan_removal(
 ) -> None:
     """Users first, then what is left of associations, accounts with all below them in one step, QOS last."""
     gone = [e for e in sorted(state.entities) if e not in targets and _is_drift(e, targets, state, managed)]
-    plan.drift += [f"{entity} is not in the variables" for entity in gone]
+    plan.drift += [str(entity) for entity in gone]
     if not exclusive:
         return
     plan.removed = [entity for entity in gone if entity.kind != "qos" or entity not in state.shared]
