@@ -720,9 +720,11 @@ def _plan_removal(
         return
     plan.removed = [entity for entity in gone if entity.kind != "qos" or entity not in state.shared]
     plan.changes += [Change(entity, state.entities[entity], None) for entity in plan.removed]
-    by_kind = {kind: [e for e in plan.removed if e.kind == kind] for kind in ("user", "association", "account", "qos")}
-    for entities in by_kind.values():
-        plan.steps += _merged(_removal(cluster, entity, state) for entity in entities)
+    plan.removed.sort(
+        key=lambda entity: entity not in state.shared
+    )  # an account takes all below it along, here alone or everywhere
+    for kind in ("user", "association", "account", "qos"):
+        plan.steps += _merged(_removal(cluster, entity, state) for entity in plan.removed if entity.kind == kind)
 
 
 def _is_drift(entity: Entity, targets: Mapping[Entity, Texts], state: State, managed: Sequence[str]) -> bool:

@@ -44,7 +44,7 @@ class Ran:
     @property
     def result(self) -> dict[str, Any]:
         assert self.status == 0, self.out
-        (coded,) = re.findall(r"RESULT (\S+) END", self.out)
+        (coded,) = re.findall(r"RESULT\s+(\S+)\s+END", self.out)
         found: dict[str, Any] = json.loads(base64.b64decode(coded))
         return found
 
@@ -273,6 +273,28 @@ def _wait_for_no_jobs(cluster: Cluster) -> None:
     while cluster.root("squeue", "-ah"):
         assert time.monotonic() < until
         time.sleep(0.5)
+
+
+def test_what_another_cluster_uses_is_left_there(cluster: Cluster) -> None:
+    """Both clusters have the account lasers with bob, whose account here is below one that is removed everywhere."""
+    variables = {
+        "accounts": [{"name": "lasers"}],
+        "users": [{"name": "bob", "accounts": ["lasers"], "parameters": {"QOS": "long"}}],
+    }
+    cluster.play(TREE)
+    try:
+        assert cluster.play(variables, "-e", "slurm_cluster_name=other").result["changed"]
+        alone = cluster.play({**LAB, "exclusive": True}).result
+        assert "qos long" in alone["drift"]
+        assert not cluster.play({**LAB, "exclusive": True}).result["changed"]
+        assert cluster.play(variables, "-e", "slurm_cluster_name=other").result["commands"] == []
+        assert not [
+            line
+            for line in cluster.sacctmgr("show", "assoc", "format=Cluster,Account")
+            if line == f"{cluster.name}|lasers"
+        ]
+    finally:
+        cluster.sacctmgr("delete", "cluster", "other")
 
 
 def test_a_refused_change_says_what_was_done_before(cluster: Cluster) -> None:
