@@ -723,8 +723,22 @@ def _plan_removal(
     plan.removed.sort(
         key=lambda entity: entity not in state.shared
     )  # an account takes all below it along, here alone or everywhere
+    here_alone = [e for e in plan.removed if e.kind == "user" and e in state.shared]
+    for of_default in (False, True):
+        plan.steps += _merged(step for user in here_alone for step in _leaving(cluster, user, state, of_default))
     for kind in ("user", "association", "account", "qos"):
-        plan.steps += _merged(_removal(cluster, entity, state) for entity in plan.removed if entity.kind == kind)
+        chosen = [entity for entity in plan.removed if entity.kind == kind and entity not in here_alone]
+        plan.steps += _merged(_removal(cluster, entity, state) for entity in chosen)
+
+
+def _leaving(cluster: str, user: Entity, state: State, of_default: bool) -> list[Step]:
+    """A user who stays at other clusters leaves this one, the default account last: 22.05 refuses to remove all at once."""
+    default = state.entities[user].get("DefaultAccount", "")
+    places = {
+        e.account for e in state.of("association") if e.name == user.name and (e.account == default) == of_default
+    }
+    where = (f"account={','.join(sorted(places))}", f"cluster={cluster}")
+    return [Step("delete", "user", (user.name,), where)] if places else []
 
 
 def _is_drift(entity: Entity, targets: Mapping[Entity, Texts], state: State, managed: Sequence[str]) -> bool:

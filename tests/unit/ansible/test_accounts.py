@@ -213,7 +213,8 @@ def test_what_other_clusters_use_is_left_there() -> None:
     """bob and zoo2 have associations at another cluster, which also uses the QOS urgent; dan and elsewhere are there alone."""
     plan = planned(captured("24.11"), True, qos=[], accounts=[{"name": "research"}], users=[])
     assert commands(plan) == [
-        "delete user name=bob cluster=cluster",
+        "delete user name=bob account=zoo,zoo1 cluster=cluster",
+        "delete user name=bob account=zoo2 cluster=cluster",
         "delete user name=ann,cid,researcher",
         "delete account name=zoo2 cluster=cluster",
         "delete account name=teaching,zoo,zoo1,zoo11,zoo12",
