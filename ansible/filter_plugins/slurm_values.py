@@ -448,7 +448,7 @@ def _by_files(nodes: str, chips: Variables) -> Iterator[dict[str, Any]]:
 
 
 def _fake_gpus(group: Variables) -> Iterator[str]:
-    """The lines of fake_gpus.conf: type|cpus|cpu range|links|device file. Slurm's own tests use that file; no manual names it."""
+    """The lines of fake_gpus.conf: type|cpus|cpu range|links|device file|id|flags. Slurm's own tests use that file; no manual names it."""
     chips = [one for one in group.get("accelerators") or () if one.get("detect") == "fake"]
     minor, total = 0, sum(one["count"] for one in chips)
     for one in chips:
@@ -457,7 +457,9 @@ def _fake_gpus(group: Variables) -> Iterator[str]:
             cores = str(one.get("cores") or "0")
             links = ",".join("-1" if other == minor else "0" for other in range(total))
             file = files[number] if number < len(files) else f"/dev/nvidia{minor}"
-            yield f"{one['type']}|{_last_core(cores) + 1}|{cores}|{one.get('links') or links}|{file}"
+            # the environment's variables of jobs depend on whose chip it is: CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
+            vendor = "amd" if one["type"].startswith("mi") else "nvidia"
+            yield f"{one['type']}|{_last_core(cores) + 1}|{cores}|{one.get('links') or links}|{file}|fake-{minor}|{vendor}_gpu_env"
             minor += 1
 
 
