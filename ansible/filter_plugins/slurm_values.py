@@ -459,7 +459,7 @@ def _fake_gpus(group: Variables) -> Iterator[str]:
             file = files[number] if number < len(files) else f"/dev/nvidia{minor}"
             # the environment's variables of jobs depend on whose chip it is: CUDA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES
             vendor = "amd" if one["type"].startswith("mi") else "nvidia"
-            yield f"{one['type']}|{_last_core(cores) + 1}|{cores}|{one.get('links') or links}|{file}|fake-{minor}|{vendor}_gpu_env"
+            yield f"{one['type']}|{_last_core(cores) + 1}|{cores}|{one.get('links') or links}|{file}|{minor}|{vendor}_gpu_env"
             minor += 1
 
 

@@ -93,8 +93,8 @@ def test_devices_that_are_only_believed_in() -> None:
     found = values(slurm_nodegroups=chips(count=2, detect="fake", cores="0-3", files=None))
     assert found["fake_gpus"] == {
         "h100": [
-            "h100|4|0-3|-1,0|/dev/nvidia0|fake-0|nvidia_gpu_env",
-            "h100|4|0-3|0,-1|/dev/nvidia1|fake-1|nvidia_gpu_env",
+            "h100|4|0-3|-1,0|/dev/nvidia0|0|nvidia_gpu_env",
+            "h100|4|0-3|0,-1|/dev/nvidia1|1|nvidia_gpu_env",
         ]
     }
     assert found["gres"] == [{"nodes": "n[1-2]", "name": None, "settings": {"AutoDetect": "off"}}]
