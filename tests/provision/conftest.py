@@ -35,6 +35,11 @@ CLUSTER: dict[str, Any] = {
     "slurm_partitions": [
         {"name": "gpu", "nodegroups": ["h100"], "parameters": {"Default": "YES", "MaxTime": "1-00:00:00"}}
     ],
+    "slurm_accounts": {
+        "qos": [{"name": "urgent", "parameters": {"Priority": 100}}],
+        "accounts": [{"name": "physics", "parameters": {"Fairshare": 10}}],
+        "users": [{"name": "admin", "accounts": ["physics"]}],
+    },
     "slurm_config": {
         "SlurmdParameters": "config_overrides",
         "StateSaveLocation": "/shared/slurmctld",

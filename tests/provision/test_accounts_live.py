@@ -30,9 +30,6 @@ PLAY = """
     - ansible.builtin.debug: {msg: "RESULT {{ slurm_accounts_result | to_json | b64encode }} END"}
 """
 
-if not PLAYBOOK.exists():
-    pytest.skip("ansible-core is not installed", allow_module_level=True)
-
 
 @dataclass(frozen=True)
 class Ran:

@@ -41,6 +41,16 @@ def test_the_first_run_makes_a_cluster(fleet: Fleet, first: Played) -> None:
     assert told.split("\n") == ["gpu* up 1-00:00:00 2 idle n[1-2] gpu:h100:4 hopper", ""]
 
 
+def test_accounts_are_as_the_variables_say(fleet: Fleet, first: Played) -> None:
+    columns = "format=account,user,fairshare"
+    told = fleet.said("ctl", "sacctmgr", "-nP", "show", "assoc", "cluster=site", columns)
+    assert sorted(told.splitlines()) == ["physics|admin|1", "physics||10", "root|root|1", "root||1"]
+    ran = fleet.said("login", "su", "admin", "-c", "srun -N1 --account=physics id -un")
+    assert ran == "admin\n"
+    refused = fleet.on("login", "su", "admin", "-c", "srun -N1 --account=chemistry true")
+    assert "Invalid account" in refused.stderr
+
+
 def test_a_second_run_and_a_second_check_change_nothing(fleet: Fleet, site_inventory: Path, first: Played) -> None:
     for arguments in ((), ("--check", "--diff")):
         again = fleet.play(site_inventory, *arguments)

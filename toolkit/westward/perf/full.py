@@ -14,7 +14,7 @@ from typing import Any
 
 from westward import process
 
-BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate")
+BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate", "provision")
 TIMEOUT_S = 1800
 
 
