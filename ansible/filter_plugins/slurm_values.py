@@ -329,6 +329,12 @@ class _Cluster:
             nodes.append(partition["nodes"])
         if not nodes:
             raise Refused(f"slurm_partitions: partition '{partition['name']}' has neither 'nodegroups' nor 'nodes'")
+        for key, value in (partition.get("parameters") or {}).items():
+            if key.lower() in ("maxtime", "defaulttime") and isinstance(value, int):
+                raise Refused(
+                    f"slurm_partitions: partition '{partition['name']}': {key} is the number {value}: write it in quotes,"
+                    " since YAML takes a bare 24:00:00 for 86400"
+                )
         return {
             "name": partition["name"],
             "settings": {"Nodes": _folded(nodes), **_overridden({}, partition.get("parameters"))},

@@ -114,6 +114,11 @@ def test_devices_that_are_only_believed_in() -> None:
         ("24.11.5", {"slurm_nodegroups": chips(slicing="shard")}, "'slices' is missing"),
         ("24.11.5", {"slurm_partitions": [{"name": "p", "nodegroups": ["cpu"]}]}, "names the node group 'cpu'"),
         ("24.11.5", {"slurm_partitions": [{"name": "p"}]}, "neither 'nodegroups' nor 'nodes'"),
+        (
+            "24.11.5",
+            {"slurm_partitions": [{"name": "p", "nodes": "n1", "parameters": {"MaxTime": 86400}}]},
+            "MaxTime is the number 86400: write it in quotes",
+        ),
         ("24.11.5", {"slurm_topology": {"plugin": "tree"}}, "'switches' is needed"),
         ("unknown", {}, "is no version of Slurm"),
     ],
