@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 
-def _module() -> ModuleType:
-    path = Path(__file__).parents[3] / "ansible" / "filter_plugins" / "slurm_values.py"
-    spec = importlib.util.spec_from_file_location("slurm_values", path)
+def plugin(name: str) -> ModuleType:
+    path = Path(__file__).parents[3] / "ansible" / "filter_plugins" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-FILTERS = _module()
+FILTERS, CHANGES = plugin("slurm_values"), plugin("slurm_changes")
 GROUPS = {"slurm_controller": ["ctl"], "slurm_dbd": ["ctl"], "h100": ["n2", "n1"]}
 FACTS = {"processor_count": 2, "processor_cores": 32, "processor_threads_per_core": 2, "memtotal_mb": 515_000}
 HOSTS: dict[str, Any] = {"ctl": {}, "n1": {"ansible_facts": FACTS}, "n2": {"ansible_facts": FACTS}}
@@ -150,16 +150,16 @@ CONF = "ClusterName=c\nKillWait=30\nNodeName=n[1-2] CPUs=2 Gres=gpu:h100:4\n"
     ],
 )
 def test_slurmctld_is_restarted_only_for_what_it_cannot_take_up(after: str, version: str, restart: bool) -> None:
-    assert FILTERS.needs_restart(CONF, after, version) is restart
+    assert CHANGES.needs_restart(CONF, after, version) is restart
 
 
 def test_only_nodes_whose_devices_change_are_stopped() -> None:
     before = {"slurm.conf": CONF, "gres.conf": "NodeName=n[1-2] Name=gpu File=/dev/nvidia[0-3]\n"}
-    assert FILTERS.gres_changes(before, deepcopy(before)) == []
+    assert CHANGES.gres_changes(before, deepcopy(before)) == []
     other = {**before, "gres.conf": "NodeName=n1 Name=gpu File=/dev/nvidia[0-3]\nNodeName=n2 AutoDetect=nvml\n"}
-    assert FILTERS.gres_changes(before, other) == ["n2"]
+    assert CHANGES.gres_changes(before, other) == ["n2"]
     typed = {**before, "slurm.conf": CONF.replace("h100", "h200")}
-    assert FILTERS.gres_changes(before, typed) == ["n1", "n2"]
+    assert CHANGES.gres_changes(before, typed) == ["n1", "n2"]
     more_memory = {**before, "slurm.conf": CONF.replace("CPUs=2", "CPUs=2 RealMemory=9")}
-    assert FILTERS.gres_changes(before, more_memory) == []
-    assert FILTERS.gres_changes({"slurm.conf": "", "gres.conf": ""}, before) == []
+    assert CHANGES.gres_changes(before, more_memory) == []
+    assert CHANGES.gres_changes({"slurm.conf": "", "gres.conf": ""}, before) == []
