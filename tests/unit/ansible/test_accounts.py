@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytest.importorskip("ansible", reason="ansible-core is not installed")
+from unit.ansible.loading import load
+
 ROOT = Path(__file__).parents[3]
 RELEASES = ["22.05", "24.11", "26.05"]
 
 
-def _module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("slurm_accounts", ROOT / "ansible/library/slurm_accounts.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-accounts = _module()
+accounts = load("library/slurm_accounts.py")
 Entity = accounts.Entity
 
 # what the captured databases were made from; another cluster has elsewhere and dan, and bob in zoo2; by hand

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-from copy import deepcopy
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from unit.ansible.loading import load
 
-def plugin(name: str) -> ModuleType:
-    path = Path(__file__).parents[3] / "ansible" / "filter_plugins" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-FILTERS, CHANGES = plugin("slurm_values"), plugin("slurm_changes")
+FILTERS = load("filter_plugins/slurm_values.py")
 GROUPS = {"slurm_controller": ["ctl"], "slurm_dbd": ["ctl"], "h100": ["n2", "n1"]}
 FACTS = {"processor_count": 2, "processor_cores": 32, "processor_threads_per_core": 2, "memtotal_mb": 515_000}
 HOSTS: dict[str, Any] = {"ctl": {}, "n1": {"ansible_facts": FACTS}, "n2": {"ansible_facts": FACTS}}
@@ -134,32 +122,3 @@ def test_what_the_version_offers_decides_on_rest_and_topology() -> None:
     assert (old["rest"], old["settings"]["AuthAltTypes"], old["topology"]["yaml"]) == (False, None, False)
     assert (new["rest"], new["settings"]["AuthAltTypes"], new["topology"]["yaml"]) == (True, "auth/jwt", True)
     assert new["topology"]["lines"] == [{"name": "s1", "nodes": "n[1-2]"}]
-
-
-CONF = "ClusterName=c\nKillWait=30\nNodeName=n[1-2] CPUs=2 Gres=gpu:h100:4\n"
-
-
-@pytest.mark.parametrize(
-    ("after", "version", "restart"),
-    [
-        (CONF.replace("30", "31"), "24.11.5", False),
-        (CONF.replace("n[1-2]", "n[1-3]"), "24.11.5", False),
-        (CONF.replace("n[1-2]", "n[1-3]"), "22.05.8", True),
-        (CONF + "SelectType=select/linear\n", "26.05.5", True),
-        ("# a comment\n" + CONF, "22.05.8", False),
-    ],
-)
-def test_slurmctld_is_restarted_only_for_what_it_cannot_take_up(after: str, version: str, restart: bool) -> None:
-    assert CHANGES.needs_restart(CONF, after, version) is restart
-
-
-def test_only_nodes_whose_devices_change_are_stopped() -> None:
-    before = {"slurm.conf": CONF, "gres.conf": "NodeName=n[1-2] Name=gpu File=/dev/nvidia[0-3]\n"}
-    assert CHANGES.gres_changes(before, deepcopy(before)) == []
-    other = {**before, "gres.conf": "NodeName=n1 Name=gpu File=/dev/nvidia[0-3]\nNodeName=n2 AutoDetect=nvml\n"}
-    assert CHANGES.gres_changes(before, other) == ["n2"]
-    typed = {**before, "slurm.conf": CONF.replace("h100", "h200")}
-    assert CHANGES.gres_changes(before, typed) == ["n1", "n2"]
-    more_memory = {**before, "slurm.conf": CONF.replace("CPUs=2", "CPUs=2 RealMemory=9")}
-    assert CHANGES.gres_changes(before, more_memory) == []
-    assert CHANGES.gres_changes({"slurm.conf": "", "gres.conf": ""}, before) == []

@@ -1,0 +1,38 @@
+"""What a change of the configuration asks for."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+
+from unit.ansible.loading import load
+
+CHANGES = load("filter_plugins/slurm_changes.py")
+CONF = "ClusterName=c\nKillWait=30\nNodeName=n[1-2] CPUs=2 Gres=gpu:h100:4\n"
+
+
+@pytest.mark.parametrize(
+    ("after", "version", "restart"),
+    [
+        (CONF.replace("30", "31"), "24.11.5", False),
+        (CONF.replace("n[1-2]", "n[1-3]"), "24.11.5", False),
+        (CONF.replace("n[1-2]", "n[1-3]"), "22.05.8", True),
+        (CONF + "SelectType=select/linear\n", "26.05.5", True),
+        ("# a comment\n" + CONF, "22.05.8", False),
+    ],
+)
+def test_slurmctld_is_restarted_only_for_what_it_cannot_take_up(after: str, version: str, restart: bool) -> None:
+    assert CHANGES.needs_restart(CONF, after, version) is restart
+
+
+def test_only_nodes_whose_devices_change_are_stopped() -> None:
+    before = {"slurm.conf": CONF, "gres.conf": "NodeName=n[1-2] Name=gpu File=/dev/nvidia[0-3]\n"}
+    assert CHANGES.gres_changes(before, deepcopy(before)) == []
+    other = {**before, "gres.conf": "NodeName=n1 Name=gpu File=/dev/nvidia[0-3]\nNodeName=n2 AutoDetect=nvml\n"}
+    assert CHANGES.gres_changes(before, other) == ["n2"]
+    typed = {**before, "slurm.conf": CONF.replace("h100", "h200")}
+    assert CHANGES.gres_changes(before, typed) == ["n1", "n2"]
+    more_memory = {**before, "slurm.conf": CONF.replace("CPUs=2", "CPUs=2 RealMemory=9")}
+    assert CHANGES.gres_changes(before, more_memory) == []
+    assert CHANGES.gres_changes({"slurm.conf": "", "gres.conf": ""}, before) == []
