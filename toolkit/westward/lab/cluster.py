@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import docker
 
 from westward.directories import write_private
 from westward.errors import Unreachable, Unsafe, WestwardError
+from westward.jobs.side_by_side import side_by_side
 from westward.lab import engine, nodes, readiness
 from westward.lab.config import SSH_PORT
 from westward.lab.engine import CLUSTER, LAB, OWNER, TOPOLOGY, Seen
@@ -29,8 +29,6 @@ from westward.lab.teardown import of_lab, refuse_if_foreign, remove_engine_objec
 from westward.lab.topology import ClusterPlan, Topology, load_topology
 
 READY_WITHIN_S = 60.0
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +211,9 @@ class _Builder:
                 volumes={str(shared[cluster]): {"bind": "/shared", "mode": "rw"}, **materials.mounts(node.cluster)},
             )
             engine.put_files(self.client, container, nodes.files(node, keys[cluster], self.user))
-            self._start(container, node.container)
+            engine.start(self.client, container, node.container)
 
-        self._each(one, self.nodes)
+        side_by_side(one, self.nodes)
         self._lap("nodes started")
 
     def _resume(self, found: Sequence[Seen], materials: Materials) -> tuple[str, dict[str, readiness.Report]]:
@@ -229,8 +227,8 @@ class _Builder:
         for what, seens in (("starting", stopped), ("starting again:", ill)):
             if seens:
                 self.progress(self.folder.lab, f"{what} {', '.join(seen.node for seen in seens)}")
-        self._each(lambda seen: self._start(seen.id, seen.name), stopped)
-        self._each(self._restart, ill)
+        side_by_side(lambda seen: engine.start(self.client, seen.id, seen.name), stopped)
+        side_by_side(self._restart, ill)
         return "started" if stopped else "repaired", self._wait(materials)
 
     def _check(self, plans: Sequence[ClusterPlan], materials: Materials) -> dict[str, readiness.Report]:
@@ -301,18 +299,9 @@ class _Builder:
             urls[plan.name] = url(found[0])
         return sites, urls
 
-    def _start(self, container: str, name: str) -> None:
-        with engine.engine_errors(f"starting '{name}'"):
-            self.client.api.start(container)
-
     def _restart(self, seen: Seen) -> None:
         with engine.engine_errors(f"starting '{seen.name}' again"):
             self.client.api.restart(seen.id, timeout=10)
-
-    def _each(self, work: Callable[[T], None], things: Sequence[T]) -> None:
-        with ThreadPoolExecutor(max_workers=max(1, len(things))) as pool:
-            for future in [pool.submit(work, thing) for thing in things]:
-                future.result()
 
     def _lap(self, phase: str) -> None:
         self.seconds[phase] = round(time.monotonic() - self.began, 3)

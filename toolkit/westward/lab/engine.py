@@ -153,6 +153,12 @@ def lab_networks(client: docker.DockerClient, lab: str | None = None) -> list[La
     return [LabNetwork(entry["Id"], entry["Name"], entry["Labels"]) for entry in found]
 
 
+def start(client: docker.DockerClient, container: str, name: str) -> None:
+    """Start a container, by its id or name; `name` is what an error calls it. Harmless where it runs."""
+    with engine_errors(f"starting '{name}'"):
+        client.api.start(container)
+
+
 def remove(client: docker.DockerClient, seen: Seen) -> None:
     """Remove a container with its anonymous volumes; one that is gone already, or is just going, is fine."""
     with engine_errors(f"removing the container '{seen.name}'"), suppress(NotFound):

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import docker
 import yaml
 
 from westward.directories import cache_dir, private_dir, write_private
 from westward.errors import Unreachable, Unsafe
+from westward.jobs.side_by_side import side_by_side
 from westward.lab import engine
 from westward.lab.engine import CLUSTER, LAB, OWNER, ROLE, TOPOLOGY, FileInNode, Seen
 from westward.lab.images import ensure_service_image
@@ -63,8 +64,6 @@ CAPABILITIES = (
     "SYS_NICE",
     "SYS_PTRACE",
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,7 @@ class _Builder:
             outcome = "made"
             self._make()
         self._wait()
+        side_by_side(self._make_devices, COMPUTE)
         inventory = self._write_inventory()
         self.progress(self.folder.lab, "ready")
         return HostsLab(
@@ -131,7 +131,7 @@ class _Builder:
 
     def _resume(self, found: Sequence[Seen]) -> str:
         stopped = [seen for seen in found if not seen.running]
-        self._each(lambda seen: self._start(seen.id, seen.name), stopped)
+        side_by_side(lambda seen: engine.start(self.client, seen.id, seen.name), stopped)
         return "started" if stopped else "unchanged"
 
     def _make(self) -> None:
@@ -153,7 +153,7 @@ class _Builder:
         (self.files / "shared").chmod(0o777)
         self.host_key, self.admin_key = (key_file(self.files / name, True) for name in ("ssh-host-key", "ssh-key"))
         self._make_cache(cache_image, labels)
-        self._each(lambda host: self._make_host(host, host_image, labels), HOSTS)
+        side_by_side(lambda host: self._make_host(host, host_image, labels), HOSTS)
         self.folder.write(replace(record, ready=True))
 
     def _make_cache(self, image: str, labels: dict[str, str]) -> None:
@@ -174,7 +174,7 @@ class _Builder:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
         )
-        self._start(f"{self.folder.lab}.{APT_CACHE}", APT_CACHE)
+        engine.start(self.client, f"{self.folder.lab}.{APT_CACHE}", APT_CACHE)
 
     def _make_host(self, host: str, image: str, labels: dict[str, str]) -> None:
         cgroups: dict[str, Any] = {"cgroupns": "private"}
@@ -211,13 +211,14 @@ class _Builder:
                 ),
             ],
         )
-        self._start(name, host)
-        if host in COMPUTE:
-            made = "; ".join(
-                f"[ -e /dev/nvidia{minor} ] || mknod -m 666 /dev/nvidia{minor} c 195 {minor}"
-                for minor in range(DEVICES)
-            )
-            engine.execute(self.client, name, ["sh", "-c", made])
+        engine.start(self.client, name, host)
+
+    def _make_devices(self, host: str) -> None:
+        """Device files: they do not outlive a restart of their host."""
+        made = "; ".join(
+            f"[ -e /dev/nvidia{minor} ] || mknod -m 666 /dev/nvidia{minor} c 195 {minor}" for minor in range(DEVICES)
+        )
+        engine.execute(self.client, f"{self.folder.lab}.{host}", ["sh", "-c", made])
 
     def _create(self, host: str, image: str, labels: dict[str, str], **more: Any) -> None:
         with engine.engine_errors(f"making the container '{self.folder.lab}.{host}'"):
@@ -253,7 +254,7 @@ class _Builder:
                     )
                 time.sleep(0.1)
 
-        self._each(one, HOSTS)
+        side_by_side(one, HOSTS)
 
     def _write_inventory(self) -> Path:
         """How Ansible and ssh reach the hosts. The engine may give other ports after a restart."""
@@ -276,17 +277,8 @@ class _Builder:
         write_private(path, yaml.safe_dump(inventory, sort_keys=False))
         return path
 
-    def _start(self, container: str, name: str) -> None:
-        with engine.engine_errors(f"starting '{name}'"):
-            self.client.api.start(container)
-
     def _says(self, subject: str) -> Callable[[str], None]:
         return lambda text: self.progress(subject, text)
-
-    def _each(self, work: Callable[[T], None], things: Sequence[T]) -> None:
-        with ThreadPoolExecutor(max_workers=max(1, len(things))) as pool:
-            for future in [pool.submit(work, thing) for thing in things]:
-                future.result()
 
 
 def _cgroup_v1() -> bool:

@@ -75,8 +75,7 @@ def _create(client: docker.DockerClient, folder: LabFolder, image: str) -> str:
 
 def _start(client: docker.DockerClient, container: str, name: str) -> int:
     """Start it and wait until it answers; this host's port."""
-    with engine.engine_errors(f"starting '{name}'"):
-        client.api.start(container)
+    engine.start(client, container, name)
     deadline = time.monotonic() + READY_WITHIN_S
     while True:
         seen = next(seen for seen in engine.survey(client) if seen.id == container)
