@@ -107,7 +107,7 @@ class Ledger:
                 else [row for part in _parts(keys) for row in db.rows(f"{query} AND key IN :keys", keys=part)]
             )
         for site, *values in told:
-            values[state] = JobState(values[state])
+            values[state] = _STATES[values[state]]
             found.setdefault(site, []).append(Watched(*values))
         return found
 
@@ -392,6 +392,7 @@ def _in(phases: Sequence[Phase]) -> str:
     return f"phase IN ({', '.join(repr(str(phase)) for phase in phases)})"
 
 
+_STATES = {str(state): state for state in JobState}
 _OURS = "claim = :me"
 _LET_GO = "phase = 'released'"
 _UNSETTLED = _in(UNSETTLED)
