@@ -14,7 +14,7 @@ import yaml
 
 from unit.store.test_ledger import NOON, add, intent, let_go
 from westward.directories import config_dir
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.model.job import After, Dependency, JobState, JobStatus, new_key
 from westward.store.ledger import Ledger
 

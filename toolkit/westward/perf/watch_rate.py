@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from westward import process
 from westward.catalogue.load import known_sites
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.jobs import watching
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.template import compose_job

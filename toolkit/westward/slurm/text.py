@@ -160,6 +160,8 @@ def detailed(row: Row, task: str, known: Mapping[tuple[int, str], tuple[int, int
     if told is None:
         return row
     code, signal, restarts = told
+    if not (restarts or row.status.state.final):
+        return row
     exit_code, signalled = exited(code, signal) if row.status.state.final else (None, None)
     return Row(replace(row.status, exit_code=exit_code, signal=signalled, restarts=restarts), row.tasks)
 

@@ -185,7 +185,7 @@ def seen(status: JobStatus, ended: bool, now: float) -> dict[str, Any]:
         "exit_code": status.exit_code,
         "signal": status.signal,
         "restarts": status.restarts,
-        "tasks": json.dumps({str(state): count for state, count in status.tasks.items()}),
+        "tasks": json.dumps({str(state): count for state, count in status.tasks.items()}) if status.tasks else "{}",
         "started_at": status.started_at.timestamp() if status.started_at else None,
         "ended_at": status.ended_at.timestamp() if status.ended_at else None,
         "estimated_start": status.estimated_start.timestamp() if status.estimated_start else None,
