@@ -41,6 +41,25 @@ def an_agent_is_alive(ledger: Ledger) -> None:
     assert ledger.take_lease(LEASE, timedelta(minutes=5))
 
 
+@pytest.mark.parametrize(
+    ("agent", "besides"),
+    [
+        (True, {"westward.jobs", "westward.slurm", "westward.catalogue", "yaml", "http"}),
+        (False, {"fabric", "paramiko"}),
+    ],
+    ids=["beside an agent", "without one"],
+)
+def test_a_list_loads_no_more_than_it_needs(ledger: Ledger, agent: bool, besides: set[str]) -> None:
+    """SQLAlchemy alone takes as long to load as the whole list does without it."""
+    let_go(ledger)
+    if agent:
+        an_agent_is_alive(ledger)
+    code = "import sys; sys.argv[1:] = ['jobs']; from westward.cli import main; main._run(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    never = {"sqlalchemy", "psycopg", "hydra", "omegaconf", "numpy", "matplotlib", "docker", "jinja2", "cryptography"}
+    assert not (never | besides) & set(done.stdout.split())
+
+
 def test_without_jobs_it_says_how_to_begin(ledger: Ledger) -> None:
     done = westward("jobs")
     assert (done.returncode, done.stderr) == (0, "")
