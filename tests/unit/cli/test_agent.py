@@ -20,7 +20,7 @@ import pytest
 from unit.store.test_ledger import intent, let_go
 from westward.catalogue.sitefile import site_text
 from westward.directories import config_dir
-from westward.federation.broker import LEASE, alive
+from westward.federation.presence import LEASE, alive
 from westward.model.job import JobState
 from westward.model.site import Door, Power, Prices, RestDoor, ShellDoor, Site
 from westward.store.ledger import Ledger

@@ -14,7 +14,7 @@ import yaml
 
 from unit.store.test_ledger import NOON, add, intent, let_go
 from westward.directories import config_dir
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.model.job import After, Dependency, JobState, JobStatus, new_key
 from westward.store.ledger import Ledger
 
@@ -39,6 +39,25 @@ def westward(*words: str) -> subprocess.CompletedProcess[str]:
 def an_agent_is_alive(ledger: Ledger) -> None:
     """This process holds its lease."""
     assert ledger.take_lease(LEASE, timedelta(minutes=5))
+
+
+@pytest.mark.parametrize(
+    ("agent", "besides"),
+    [
+        (True, {"westward.jobs", "westward.slurm", "westward.catalogue", "yaml", "http"}),
+        (False, {"fabric", "paramiko"}),
+    ],
+    ids=["beside an agent", "without one"],
+)
+def test_a_list_loads_no_more_than_it_needs(ledger: Ledger, agent: bool, besides: set[str]) -> None:
+    """SQLAlchemy alone takes as long to load as the whole list does without it."""
+    let_go(ledger)
+    if agent:
+        an_agent_is_alive(ledger)
+    code = "import sys; sys.argv[1:] = ['jobs']; from westward.cli import main; main._run(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    never = {"sqlalchemy", "psycopg", "hydra", "omegaconf", "numpy", "matplotlib", "docker", "jinja2", "cryptography"}
+    assert not (never | besides) & set(done.stdout.split())
 
 
 def test_without_jobs_it_says_how_to_begin(ledger: Ledger) -> None:

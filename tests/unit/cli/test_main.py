@@ -12,7 +12,7 @@ import pytest
 from unit.cli.test_jobs import WAITS, ledger, westward
 from unit.store.test_ledger import add, let_go
 from westward.cli import main
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.store.ledger import Job, Ledger
 
 __all__ = ["ledger"]

@@ -16,7 +16,7 @@ from unit.store.databases import database
 from westward.cli import watch as module
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import JobFailed, Unreachable
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.jobs import collect
 from westward.model.job import After, Dependency, JobState
 from westward.store.ledger import Job, Ledger, Phase

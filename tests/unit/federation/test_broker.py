@@ -30,7 +30,8 @@ from unit.jobs.world import world as world  # a fixture
 from unit.store.databases import database as database  # a fixture
 from westward.errors import InputError, StorageError
 from westward.federation import broker
-from westward.federation.broker import LEASE, Broker, alive, waiting_for_agent
+from westward.federation.broker import Broker
+from westward.federation.presence import LEASE, alive, waiting_for_agent
 from westward.jobs import steps
 from westward.model.job import After, Dependency, JobState
 from westward.model.site import Site

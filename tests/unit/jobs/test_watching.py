@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sql
 
 from unit.federation.worlds import job
 from unit.jobs.world import DOUBT, SILENT, World, decision, fails, many, submit
+from unit.store.databases import noted
 from westward.errors import Unreachable
 from westward.jobs import watching
 from westward.jobs.lifecycle import Jobs
@@ -23,23 +21,6 @@ from westward.store.ledger import Phase
 @pytest.fixture
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "LOST_AFTER", timedelta(0))
-
-
-@contextmanager
-def statements(world: World) -> Iterator[list[str]]:
-    """What the ledger writes, row by row."""
-    said: list[str] = []
-    engine = world.ledger._database._engine
-
-    def note(_c: Any, _u: Any, statement: str, parameters: Any, _x: Any, many: bool) -> None:
-        if statement.startswith(("INSERT", "UPDATE", "DELETE")):
-            said.extend([statement] * (len(parameters) if many else 1))
-
-    sql.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield said
-    finally:
-        sql.event.remove(engine, "before_cursor_execute", note)
 
 
 class TestUnheard:
@@ -104,11 +85,11 @@ class TestTick:
     def test_only_what_changed_is_written(self, world: World) -> None:
         world.jobs().submit_many(many(60))
         world.jobs().watch()
-        with statements(world) as written:
+        with noted(world.ledger, reads=False) as written:
             assert world.jobs().watch() == 0
         assert len(written) == 1, "the site answered"
         world.cluster.set(7, JobState.RUNNING)
-        with statements(world) as written:
+        with noted(world.ledger, reads=False) as written:
             assert world.jobs().watch() == 1
         assert len(written) == 2
 
@@ -121,7 +102,7 @@ class TestTick:
         world.ledger.released(keys)
         world.cluster.jobs = {i: JobStatus(i, f"job~{key}", JobState.PENDING) for i, key in enumerate(keys)}
         world.jobs().watch()
-        with statements(world) as written:
+        with noted(world.ledger, reads=False) as written:
             assert world.jobs().watch() == 0
         assert len(written) == 1
 
@@ -176,7 +157,7 @@ class TestSilence:
         world.jobs().submit_many(many(40))
         world.jobs().watch()
         world.cluster.before["any"] = fails(SILENT)
-        with statements(world) as written:
+        with noted(world.ledger, reads=False) as written:
             world.jobs().watch()
         assert len(written) == 1
         assert {job.state for job in world.ledger.jobs()} == {JobState.UNKNOWN}

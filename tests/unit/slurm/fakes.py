@@ -37,6 +37,10 @@ class FakeSlurm:
         file.write_text(f"#!/bin/sh\n{note}{lines}\n")
         file.chmod(0o755)
 
+    def script(self, name: str) -> str:
+        """What a program does after it has noted its call."""
+        return (self.folder / name).read_text().split("\n", 2)[2]
+
     def calls(self, name: str) -> list[list[str]]:
         log = self.folder / f"{name}.log"
         return [call.split("\x1f")[:-1] for call in log.read_text().split("\x1e")[:-1]] if log.exists() else []
@@ -47,8 +51,9 @@ class FakeSlurm:
         (self.folder / "rows").write_text(body)
         self.program(
             "squeue",
-            f'token=; while [ $# -gt 0 ]; do if [ "$1" = -o ]; then token=${{2%%\\%*}}; fi; shift; done; '
-            f'[ -z "$token" ] || sed "s/^/$token/" {shlex.quote(str(self.folder / "rows"))}',
+            f'token=; while [ $# -gt 0 ]; do if [ "$1" = -o ]; then token=${{2%%\\%*}} format=$2; fi; shift; done; '
+            f"case $format in *%j) fields=1-;; *) fields=1-4;; esac; "
+            f'[ -z "$token" ] || cut -d "$(printf "\\037")" -f $fields {shlex.quote(str(self.folder / "rows"))} | sed "s/^/$token/"',
         )
 
     def accounting(self, records: list[dict[str, str]]) -> None:

@@ -285,7 +285,7 @@ class TestFind:
 
 class TestPoll:
     def test_one_request_for_jobs_that_did_not_change(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
-        many = range(100, 121)  # of so many the reason for waiting is not asked
+        many = range(100, 200)  # of so many neither the reason for waiting is asked, nor each by its id
         listed = body_of("jobs_state")
         listed["jobs"] += [{"job_id": str(job_id), "state": ["PENDING"]} for job_id in many]
         slurmrestd.on("GET slurm/jobs/state/", Answer(200, json.dumps(listed).encode()))
@@ -340,6 +340,20 @@ class TestPoll:
         slurmrestd.on("GET slurm/jobs/state/", "jobs_state").on("GET slurmdb/jobs/", HTML)
         poll = client.poll({999999: Known(RUNNING)})
         assert (poll.changed, poll.gone, set(poll.unheard)) == ({}, frozenset(), {999999})
+
+    def test_a_few_are_asked_for_by_their_ids(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        listed = [{"job_id": str(job_id), "state": ["PENDING"]} for job_id in range(100, 140)]
+        slurmrestd.on("GET slurm/jobs/state/", content("jobs_state", jobs=listed))
+        assert client.poll(dict.fromkeys(range(100, 140), Known(PENDING))).changed == {}
+        (asked,) = [request.path for request in slurmrestd.requests if "/state/" in request.path]
+        assert asked.startswith("/slurm/v0.0.42/jobs/state/?job_id=100&job_id=101&")
+
+    def test_an_array_among_a_few_is_asked_for_with_all(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        slurmrestd.on("GET slurm/jobs/state/", "jobs_state_array").on("GET slurmdb/jobs/", "accounted_by_name_nothing")
+        slurmrestd.on("GET slurm/job/7", "job_array")
+        client.poll({7: Known(PENDING)})
+        asked = [request.path for request in slurmrestd.requests if "/state/" in request.path]
+        assert asked == ["/slurm/v0.0.42/jobs/state/?job_id=7", "/slurm/v0.0.42/jobs/state/"]
 
     def test_many_that_changed_are_asked_for_at_once(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         held = body_of("job_held")["jobs"][0]

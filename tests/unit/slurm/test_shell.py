@@ -16,7 +16,7 @@ from unit.slurm.fakes import VERSIONS, FakeSlurm, Sshd, said, serving
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.site import ShellDoor
-from westward.slurm.client import InDoubt, Known, OtherCluster
+from westward.slurm.client import InDoubt, Known, OtherCluster, Poll
 from westward.slurm.shell import ShellClient
 
 FIELDS = ("JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "JobName", "ElapsedRaw")
@@ -199,6 +199,18 @@ def test_a_poll_that_finds_nothing_new_asks_once(client: ShellClient, slurm: Fak
     slurm.queue([ROW, RUNNING])
     assert client.poll({7: Known(JobState.PENDING, "JobHeldUser"), 8: Known(JobState.RUNNING)}).changed == {}
     assert (len(slurm.calls("squeue")), len(slurm.calls("sacct"))) == (1, 0)
+
+
+def test_what_leaves_the_queue_between_two_questions_is_asked_for_again(client: ShellClient, slurm: FakeSlurm) -> None:
+    slurm.queue([RUNNING])
+    slurm.program("squeue", f"case $* in *%j*|*-O*) exit 0;; esac\n{slurm.script('squeue')}")
+    known = {8: Known(JobState.PENDING, "Priority")}
+    assert client.poll(known) == Poll({}, frozenset())
+    slurm.queue([])
+    slurm.accounting(
+        [record("8", "COMPLETED", "0:0", "1795493518", "1795493519", "1795493520", "gpu", "n1", RUNNING[-1])]
+    )
+    assert client.poll(known).changed[8].state is JobState.COMPLETED
 
 
 def test_an_array_is_told_again_when_its_counts_change(client: ShellClient, slurm: FakeSlurm) -> None:

@@ -150,7 +150,7 @@ def test_no_name_makes_a_record(name: str) -> None:
     row = ["7", "N/A", "RUNNING", "None", "1", "gpu", "1795493518", "1795493518", "1795493818", "n1", name]
     found = text.queue("w0rd" + "\x1f".join(row) + "\nw0rd" + "\x1f".join(["8", *row[1:]]), "w0rd")
     assert found.keys() == {7, 8}
-    assert text.brief(found[7][0]) == (JobState.RUNNING, "")
+    assert text.queued(found[7][0]).status.state is JobState.RUNNING
 
 
 @given(st.text(max_size=60))
@@ -165,6 +165,7 @@ def test_nothing_printed_stops_a_reader(junk: str) -> None:
     ):
         read(junk)
     text.queue(junk, "w")
+    text.listed(junk, "w")
     text.records(junk, "w")
     text.moment(junk)
     text.tres(junk)

@@ -188,12 +188,12 @@ class TestAddress:
     def test_a_file_of_sqlite_on_a_network_file_system_is_refused(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        from westward.store import database
+        from westward.store import sqlite
 
         def refuse(folder: Path) -> None:
             raise StorageError(f"'{folder}' is on nfs")
 
-        monkeypatch.setattr(database, "refuse_network_filesystem", refuse)
+        monkeypatch.setattr(sqlite, "refuse_network_filesystem", refuse)
         for url in (None, f"sqlite:///{tmp_path}/x.sqlite"):
             with pytest.raises(StorageError, match="is on nfs"):
                 Ledger(url)

@@ -7,13 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sql
 
-from unit.store.databases import Fresh
+from unit.store.databases import Fresh, noted
 from unit.store.test_ledger import add
 from westward.errors import StorageError
 from westward.model.job import JobState
-from westward.store import schema
 from westward.store.ledger import Ledger, Phase
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "ledger" / "version-1.sql"
@@ -94,7 +92,7 @@ def tables(file: Path) -> list[str]:
 def test_one_of_another_version_is_not_touched(database: Fresh, version: int) -> None:
     ledger = database.ledger()
     with ledger._database.transaction() as db:
-        db.execute(sql.update(schema.schema).values(version=version))
+        db.write("UPDATE schema SET version = :version", version=version)
     with pytest.raises(StorageError, match=rf"another version of Westward \(schema {version}, not 2\)") as caught:
         database.ledger()
     assert ("move the file away" if database.embedded else "another database") in caught.value.next_step
@@ -103,7 +101,7 @@ def test_one_of_another_version_is_not_touched(database: Fresh, version: int) ->
 def test_a_table_of_somebody_else_is_not_touched(database: Fresh) -> None:
     ledger = database.ledger()
     with ledger._database.transaction() as db:
-        schema.schema.drop(db)
+        db.write("DROP TABLE schema")
     with pytest.raises(StorageError, match="schema None"):
         database.ledger()
 
@@ -112,28 +110,20 @@ def test_what_is_asked_again_and_again_reads_no_whole_table(tmp_path: Path) -> N
     """The rows are long: with 100,000 jobs a scan is hundreds of megabytes."""
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     add(ledger)
-    said: list[tuple[str, object]] = []
-
-    def note(_c: object, _u: object, statement: str, parameters: object, _x: object, _many: object) -> None:
-        if statement.startswith("SELECT"):
-            said.append((statement, parameters))
-
-    engine = ledger._database._engine
-    sql.event.listen(engine, "before_cursor_execute", note)
-    ledger.jobs(limit=20)
-    ledger.jobs(phases=[Phase.INTENT, Phase.RELEASED], limit=20)
-    ledger.unsettled()
-    ledger.watched()
-    ledger.counts()
-    ledger.pulse()
-    for thorough in (True, False):
-        ledger.perhaps_twins(timedelta(minutes=30), thorough)
-    ledger.find(ledger.jobs(limit=1)[0].key[:4])
-    ledger.lease("agent")
-    sql.event.remove(engine, "before_cursor_execute", note)
+    with noted(ledger) as said:
+        ledger.jobs(limit=20)
+        ledger.jobs(phases=[Phase.INTENT, Phase.RELEASED], limit=20)
+        ledger.unsettled()
+        ledger.watched()
+        ledger.counts()
+        ledger.pulse()
+        for thorough in (True, False):
+            ledger.perhaps_twins(timedelta(minutes=30), thorough)
+        ledger.find(ledger.jobs(limit=1)[0].key[:4])
+        ledger.lease("agent")
     assert len(said) >= 10
-    for statement, parameters in said:
+    for statement, values in said:
         with ledger._database.reading() as db:
-            steps = [str(row[3]) for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            steps = [str(row[3]) for row in db.rows(f"EXPLAIN QUERY PLAN {statement}", **values)]
         assert not [step for step in steps if step == "SCAN jobs"], (statement, steps)
     ledger.close()

@@ -20,7 +20,8 @@ from westward import process
 from westward.cli import show
 from westward.directories import config_home, state_dir, state_path, write_private
 from westward.errors import Unreachable, Unsafe
-from westward.federation.broker import LEASE, LEASE_LASTS, Broker, alive, waiting_for_agent
+from westward.federation.broker import Broker
+from westward.federation.presence import LEASE, LEASE_LASTS, alive, waiting_for_agent
 from westward.model.site import Door, ShellDoor, Site
 from westward.model.units import format_duration
 from westward.store.database import has_password

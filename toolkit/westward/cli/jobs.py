@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from westward.cli import show
 from westward.errors import InputError, NotFound
-from westward.federation.broker import alive
-from westward.jobs.lifecycle import Jobs
-from westward.jobs.watching import CLOCKS_DIFFER
-from westward.model.site import Site
+from westward.federation.presence import alive
 from westward.store.ledger import OPEN, Job, Ledger, Phase
+
+if TYPE_CHECKING:  # loaded by the commands that ask a site
+    from westward.jobs.lifecycle import Jobs
+    from westward.model.site import Site
 
 RECENT = 20
 JobName = Annotated[
@@ -32,14 +34,12 @@ def jobs(
     While an agent runs, what it saw last is shown, and no site is asked.
     """
     ledger = Ledger()
-    if not alive(ledger):
-        with Jobs(ledger, _sites()) as running:
+    if alive(ledger):
+        listed = _newest(ledger, everything)
+    else:
+        with _running(ledger, _sites()) as running:
             show.tell_undecided(running.settle())
-            running.watch()
-    listed = ledger.jobs(limit=None if everything else RECENT)
-    if not everything:
-        known = {job.key for job in listed}
-        listed += [job for job in ledger.jobs(phases=OPEN, limit=2 * RECENT) if job.key not in known][:RECENT]
+            listed = running.refresh(_newest(ledger, everything))
     if as_json:
         show.print_json([show.job_facts(job) for job in listed])
     elif listed:
@@ -47,6 +47,15 @@ def jobs(
         _tell_rest(ledger, len(listed))
     else:
         show.out.print("No jobs yet. Try: westward plan allreduce nodes=2")
+
+
+def _newest(ledger: Ledger, everything: bool) -> list[Job]:
+    """The newest jobs, and then the newest of the others that go on; or all."""
+    if everything:
+        return ledger.jobs()
+    newest = ledger.jobs(limit=RECENT)
+    keys = {job.key for job in newest}
+    return newest + [job for job in ledger.jobs(phases=OPEN, limit=2 * RECENT) if job.key not in keys][:RECENT]
 
 
 def _tell_rest(ledger: Ledger, listed: int) -> None:
@@ -74,7 +83,7 @@ def watch(name: JobName, as_json: show.AsJson = False) -> None:
 
     ledger = Ledger()
     sites = _sites()
-    with Jobs(ledger, sites) as running:
+    with _running(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = watch_to_end(running, ledger, ledger.find(name), live=not as_json)
     finish(job, sites, as_json)
@@ -86,7 +95,7 @@ def results(name: JobName, as_json: show.AsJson = False) -> None:
 
     ledger = Ledger()
     sites = _sites()
-    with Jobs(ledger, sites) as running:
+    with _running(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = running.refresh([ledger.find(name)])[0]
     if job.phase in OPEN:
@@ -119,13 +128,14 @@ def cancel(name: JobName) -> None:
     if job.phase in (Phase.ENDED, Phase.REFUSED):
         show.out.print(f"job {job.key} has already ended: {show.state_text(job).plain}")
         return
-    with Jobs(ledger, _sites()) as running:
+    with _running(ledger, _sites()) as running:
         job = running.cancel(job)
     show.out.print(f"job {job.key}: {show.state_text(job).plain if job.phase not in OPEN else 'cancellation sent'}")
 
 
 def attempts(name: JobName, as_json: show.AsJson = False) -> None:
     """Show every attempt at a job that its site's accounting has: requeued ones and the tasks of arrays each on its own, and what they used."""
+    from westward.jobs.watching import CLOCKS_DIFFER
     from westward.slurm.client import open_client
 
     job = Ledger().find(name)
@@ -139,8 +149,15 @@ def attempts(name: JobName, as_json: show.AsJson = False) -> None:
         show.out.print(f"the accounting of '{job.site}' has no attempt at job {job.key} yet", soft_wrap=True)
 
 
+def _running(ledger: Ledger, sites: Mapping[str, Site]) -> Jobs:
+    """Jobs at their sites. While an agent runs, a list of jobs needs none of what asks a site."""
+    from westward.jobs.lifecycle import Jobs
+
+    return Jobs(ledger, sites)
+
+
 def _sites() -> dict[str, Site]:
-    """Every site that is described here. While an agent runs, a list of jobs needs none of them, and none of what reads them."""
+    """Every site that is described here."""
     from westward.catalogue.load import known_sites
 
     return known_sites()

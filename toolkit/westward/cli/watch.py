@@ -11,7 +11,7 @@ from rich.text import Text
 
 from westward.cli import show
 from westward.errors import JobFailed, Unreachable
-from westward.federation.broker import alive
+from westward.federation.presence import alive
 from westward.jobs.collect import collect
 from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult

@@ -11,18 +11,15 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 
 from westward.errors import StorageError, WestwardError
+from westward.federation.presence import LEASE, LEASE_LASTS
 from westward.jobs.lifecycle import Jobs, Step
 from westward.jobs.steps import TWIN_WINDOW
 from westward.model.site import Site
 from westward.slurm.client import SlurmClient, open_client
-from westward.store.ledger import OPEN, Job, Ledger
+from westward.store.ledger import OPEN, Ledger
 
-LEASE = "agent"
-# how long the agent is believed to live without a sign of it: longer than its longest turn, which a silent site stretches
-LEASE_LASTS = timedelta(minutes=5)
 FIRST_TICK_S = 1.0
 LAST_TICK_S = 30.0
 SLOWER = 1.5
@@ -140,15 +137,3 @@ class Broker:
         if self._told.get(about) != text:
             self._told[about] = text
             log.warning("%s", text)
-
-
-def waiting_for_agent(ledger: Ledger) -> list[Job]:
-    """The jobs that go no further unless an agent, or another command, acts: in doubt, or waiting for a job at another site."""
-    keys = [key for site in ledger.unsettled().values() for key in site]
-    return ledger.get_many(keys)
-
-
-def alive(ledger: Ledger) -> bool:
-    """Whether an agent acts on this ledger."""
-    lease = ledger.lease(LEASE)
-    return lease is not None and lease.alive

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from westward import process
 from westward.catalogue.load import known_sites
-from westward.federation.broker import LEASE
+from westward.federation.presence import LEASE
 from westward.jobs import watching
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.template import compose_job
@@ -150,7 +150,8 @@ def ended_jobs(lab: Meter, ledger: Ledger, count: int) -> None:
 
 
 def list_jobs() -> dict[str, Any]:
-    """`westward jobs` as a process."""
+    """`westward jobs` as a process; not the first one, which may have to compile its modules."""
+    run_westward("jobs", timeout_s=60)
     seconds, cpu = [], []
     for _ in range(LISTS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -23,10 +23,15 @@ Tasks = Mapping[int, JobState]
 
 
 class Listing(NamedTuple):
-    """What /jobs/state/ says: the state of each job; and by the id of a task's record, the state of each task by its index."""
+    """What /jobs/state/ says: the state of each job; and by the id of a task's record, the state of each task by its index.
+
+    Attributes:
+        whole: of everything that is queued, and not only of the jobs that were asked about.
+    """
 
     plain: Mapping[int, JobState]
     tasks: Mapping[int, Tasks]
+    whole: bool = True
 
 
 class Part(NamedTuple):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from westward.errors import InputError
 from westward.model.decision import Offer
-from westward.model.job import JobSpec, Launcher, Submission, slurm_name
+from westward.model.job import JobChange, JobSpec, Launcher, Submission, slurm_name
 from westward.model.site import Site
 from westward.model.units import format_walltime, whole_minutes_s
 
@@ -162,3 +163,20 @@ def _template(name: str) -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     ).get_template(name)
+
+
+def update_words(change: JobChange) -> list[str]:
+    """What `scontrol update` is told; times in UTC, which is its time zone here."""
+    begin = datetime.fromtimestamp(change.begin_at, UTC) if change.begin_at is not None else None
+    told = {
+        "TimeLimit": -(-change.walltime_s // 60) if change.walltime_s is not None else None,
+        "Partition": change.partition,
+        "Account": change.account,
+        "QOS": change.qos,
+        "StartTime": begin.strftime("%Y-%m-%dT%H:%M:%S") if begin else None,
+        "Dependency": change.dependency,
+        # with one number alone 22.05 changes the least and leaves the most as it was
+        "NumNodes": f"{change.nodes}-{change.nodes}" if change.nodes is not None else None,
+        "ArrayTaskThrottle": change.at_once,
+    }
+    return [f"{name}={value}" for name, value in told.items() if value is not None]

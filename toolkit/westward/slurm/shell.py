@@ -17,6 +17,7 @@ from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
 from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, Told, age, chunks, same
+from westward.slurm.script import update_words
 
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
@@ -49,7 +50,7 @@ class ShellClient:
         self._commands = commands or _commands(door)
         self._user: str | None = None
         # of arrays: what the queue said when it was last looked at, and what was told of it
-        self._seen: dict[int, list[list[str]]] = {}
+        self._seen: dict[int, list[str]] = {}
         self._told = Told()
 
     def close(self) -> None:
@@ -170,7 +171,7 @@ class ShellClient:
         self._act("scontrol", "requeue", str(job_id))
 
     def update(self, job_id: int, change: JobChange) -> None:
-        words = _changes(change)
+        words = update_words(change)
         if words:
             self._act("scontrol", "update", f"JobId={job_id}", *words)
 
@@ -209,20 +210,20 @@ class ShellClient:
         if not known:
             return Poll({}, frozenset())
         token = secrets.token_hex(8)
-        (answer,) = self._ask(self._queue_words(token))
-        lines = text.queue(answer.stdout, token)
-        others, ask = self._otherwise(known, lines)
+        (answer,) = self._ask(self._queue_words(token, fields=text.BRIEF_FIELDS))
+        listed = text.listed(answer.stdout, token)
+        others, ask = self._otherwise(known, listed)
         unheard: dict[int, str] = {}
         try:
             records = self._records_of(ask, token)
         except Unreachable as error:
             records, unheard = {}, dict.fromkeys(ask, str(error))
-        extra = self._details(others)
+        lines, extra = self._in_full(others, token)
         changed: dict[int, JobStatus] = {}
         gone: set[int] = set()
-        for job_id in (*others, *(job_id for job_id in ask if job_id not in lines)):
-            if job_id in unheard:
-                self._seen.pop(job_id, None)  # to be asked again
+        for job_id in (*others, *(job_id for job_id in ask if not listed.has(job_id))):
+            if job_id in unheard or (listed.has(job_id) and job_id not in lines):
+                self._seen.pop(job_id, None)  # to be asked again: it may have left the queue just now
                 continue
             rows = records.get(job_id, [])
             rows += [text.detailed(text.queued(fields), fields[1], extra) for fields in lines.get(job_id, ())]
@@ -234,21 +235,19 @@ class ShellClient:
                 changed[job_id] = status
         return Poll(changed, frozenset(gone), unheard)
 
-    def _otherwise(
-        self, known: Mapping[int, Known], lines: Mapping[int, list[list[str]]]
-    ) -> tuple[list[int], list[int]]:
+    def _otherwise(self, known: Mapping[int, Known], listed: text.Listed) -> tuple[list[int], list[int]]:
         """Jobs of which the queue says something new, and those of which the accounting has to be asked (too)."""
         others, ask = [], []
         for job_id, was in known.items():
-            fields = lines.get(job_id)
-            if fields is None:
-                ask.append(job_id)
-            elif text.plain(fields):
-                if not same(was, *text.brief(fields[0])):
+            now = listed.plain.get(job_id)
+            if now is not None:
+                if now != was and not same(was, *now):
                     others.append(job_id)
-            elif self._seen.get(job_id) != fields:
+            elif job_id not in listed.arrays:
+                ask.append(job_id)
+            elif self._seen.get(job_id) != listed.arrays[job_id]:
                 # tasks of an array that have ended leave the queue one by one
-                self._seen[job_id] = fields
+                self._seen[job_id] = listed.arrays[job_id]
                 others.append(job_id)
                 ask.append(job_id)
         return others, ask
@@ -267,13 +266,20 @@ class ShellClient:
         rows = text.latest(record for answer in answers for record in text.records(answer.stdout, token))
         return {job_id: each for (job_id, _), each in rows.items()}
 
+    def _in_full(
+        self, job_ids: Sequence[int], token: str
+    ) -> tuple[dict[int, list[list[str]]], Mapping[tuple[int, str], tuple[int, int, int]]]:
+        """The lines of the queue of these jobs, and their details; nothing of what has left it."""
+        if not job_ids:
+            return {}, {}
+        asked = [self._queue_words(token, *_only(job_ids)), self._detail_words(job_ids)]
+        answers = self._commands.each(self._requests(asked), at_once=2, timeout_s=ANSWER_TIMEOUT_S, repeat=True)
+        lines, details = map(_said, answers)
+        return text.queue(lines, token), text.details(details)
+
     def _details(self, job_ids: Sequence[int]) -> Mapping[tuple[int, str], tuple[int, int, int]]:
         """Exit codes and restarts, which squeue tells in its slower format only: so only of what changed."""
-        if not job_ids:
-            return {}
-        some = ["-j", ",".join(map(str, job_ids))] if len(job_ids) <= CHUNK else []
-        answer = self._answer("squeue", "--me", "-h", "-t", "all", "-O", text.DETAIL_FIELDS, *some)
-        return text.details(answer.stdout) if isinstance(answer, Completed) and answer.status == 0 else {}
+        return text.details(_said(self._answer(*self._detail_words(job_ids)))) if job_ids else {}
 
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         token, user = secrets.token_hex(8), self._who()
@@ -285,8 +291,11 @@ class ShellClient:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _queue_words(self, token: str, *more: str) -> list[str]:
-        return ["squeue", "--me", "-h", "-t", "all", "-o", text.queue_format(token), *more]
+    def _queue_words(self, token: str, *more: str, fields: Sequence[str] = text.QUEUE_FIELDS) -> list[str]:
+        return ["squeue", "--me", "-h", "-t", "all", "-o", text.queue_format(token, fields), *more]
+
+    def _detail_words(self, job_ids: Sequence[int]) -> list[str]:
+        return ["squeue", "--me", "-h", "-t", "all", "-O", text.DETAIL_FIELDS, *_only(job_ids)]
 
     def _since_words(self, token: str, since: str, *more: str) -> list[list[str]]:
         """What asks the accounting for every record since then; some twice, see `looking.ENDED`. A question by state needs the window's end."""
@@ -416,26 +425,19 @@ class ShellClient:
         return named
 
 
+def _only(job_ids: Sequence[int]) -> list[str]:
+    """What lets squeue tell of these jobs only, where they are few."""
+    return ["-j", ",".join(map(str, job_ids))] if len(job_ids) <= CHUNK else []
+
+
+def _said(answer: Answer) -> str:
+    """What a command printed; nothing where it did not end well."""
+    return answer.stdout if isinstance(answer, Completed) and answer.status == 0 else ""
+
+
 def _commands(door: ShellDoor) -> Commands:
     if door.host is None:
         return LocalCommands()
     from westward.slurm.remote import RemoteCommands  # Fabric takes a while to load, and a local door does without it
 
     return RemoteCommands(door)
-
-
-def _changes(change: JobChange) -> list[str]:
-    """What `scontrol update` is told; times in UTC, which is its time zone here."""
-    begin = datetime.fromtimestamp(change.begin_at, UTC) if change.begin_at is not None else None
-    told = {
-        "TimeLimit": -(-change.walltime_s // 60) if change.walltime_s is not None else None,
-        "Partition": change.partition,
-        "Account": change.account,
-        "QOS": change.qos,
-        "StartTime": begin.strftime("%Y-%m-%dT%H:%M:%S") if begin else None,
-        "Dependency": change.dependency,
-        # with one number alone 22.05 changes the least and leaves the most as it was
-        "NumNodes": f"{change.nodes}-{change.nodes}" if change.nodes is not None else None,
-        "ArrayTaskThrottle": change.at_once,
-    }
-    return [f"{name}={value}" for name, value in told.items() if value is not None]

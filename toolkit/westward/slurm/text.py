@@ -16,11 +16,14 @@ from typing import NamedTuple
 from westward.errors import QuantityError
 from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
 from westward.model.units import from_epoch
+from westward.slurm.client import Known
 from westward.slurm.looking import age, exited, never_started, why
 
 SEPARATOR = "\x1f"
 # of squeue: array's id, task or tasks, state, reason, priority, partition, submit, start, end, nodes, name
 QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%Q", "%P", "%V", "%S", "%e", "%N", "%j")
+# and those that are looked at in every tick
+BRIEF_FIELDS = QUEUE_FIELDS[:4]
 # the name is last: it alone may hold a line break
 RECORD_FIELDS = (
     "JobID", "State", "ExitCode", "Submit", "Start", "End", "Partition", "NodeList", "Reason", "Account", "QOS",
@@ -44,13 +47,47 @@ class Row(NamedTuple):
 # --- the queue --------------------------------------------------------------------------------------------------------
 
 
-def queue_format(token: str) -> str:
+class Listed(NamedTuple):
+    """A queue in brief: state and reason of each job, and of each array a line for every task, or several of them, that it still has."""
+
+    plain: Mapping[int, Known]
+    arrays: Mapping[int, list[str]]
+
+    def has(self, job_id: int) -> bool:
+        return job_id in self.plain or job_id in self.arrays
+
+
+def queue_format(token: str, fields: Sequence[str] = QUEUE_FIELDS) -> str:
     """What squeue's -o takes; `token` is a word that nobody can guess."""
-    return token + SEPARATOR.join(QUEUE_FIELDS)
+    return token + SEPARATOR.join(fields)
+
+
+def listed(text: str, token: str) -> Listed:
+    """squeue's lines of BRIEF_FIELDS. Many jobs are in few states, so what stands behind an id is taken apart once."""
+    plain: dict[int, Known] = {}
+    arrays: dict[int, list[str]] = {}
+    known: dict[str, Known] = {}
+    start = len(token)
+    for line in text.split("\n"):
+        job_id, _, rest = line[start:].partition(SEPARATOR)
+        if not (line.startswith(token) and job_id.isdecimal()):
+            continue
+        told = known.get(rest)
+        if told is None:
+            fields = rest.split(SEPARATOR)
+            if len(fields) != len(BRIEF_FIELDS) - 1:
+                continue
+            task, state, reason = fields
+            if task not in NOTHING:
+                arrays.setdefault(int(job_id), []).append(rest)
+                continue
+            told = known[rest] = Known(*_told(state, reason))
+        plain[int(job_id)] = told
+    return Listed(plain, arrays)
 
 
 def queue(text: str, token: str) -> dict[int, list[list[str]]]:
-    """squeue's lines as fields, by the id of the job or of the whole array. Only taken apart: thousands of them are looked at in a tick."""
+    """squeue's lines of QUEUE_FIELDS, taken apart, by the id of the job or of the whole array."""
     found: dict[int, list[list[str]]] = {}
     start, wanted = len(token), len(QUEUE_FIELDS)
     for line in text.split("\n"):
@@ -62,15 +99,10 @@ def queue(text: str, token: str) -> dict[int, list[list[str]]]:
     return found
 
 
-def plain(fields: Sequence[Sequence[str]]) -> bool:
-    """Whether these lines of a queue are those of a job that is no array."""
-    return len(fields) == 1 and fields[0][1] in NOTHING
-
-
-def brief(fields: Sequence[str]) -> tuple[JobState, str]:
-    """State and reason of a line of the queue."""
-    state = _state(fields[2])
-    return state, why(state, or_empty(fields[3]))
+def _told(word: str, reason: str) -> tuple[JobState, str]:
+    """State and reason as the queue words them."""
+    state = _state(word)
+    return state, why(state, or_empty(reason))
 
 
 _states: dict[str, JobState] = {}
@@ -86,8 +118,8 @@ def _state(word: str) -> JobState:
 
 def queued(fields: Sequence[str]) -> Row:
     """A line of the queue."""
-    job_id, task, _, _, priority, partition, submit, start, end, nodes, name = fields
-    state, reason = brief(fields)
+    job_id, task, word, cause, priority, partition, submit, start, end, nodes, name = fields
+    state, reason = _told(word, cause)
     waiting = state is JobState.PENDING
     status = JobStatus(
         job_id=int(job_id),
@@ -128,6 +160,8 @@ def detailed(row: Row, task: str, known: Mapping[tuple[int, str], tuple[int, int
     if told is None:
         return row
     code, signal, restarts = told
+    if not (restarts or row.status.state.final):
+        return row
     exit_code, signalled = exited(code, signal) if row.status.state.final else (None, None)
     return Row(replace(row.status, exit_code=exit_code, signal=signalled, restarts=restarts), row.tasks)
 

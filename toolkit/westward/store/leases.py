@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
-
-import sqlalchemy as sql
+from typing import NamedTuple
 
 from westward.store import owner
-from westward.store.schema import leases as _leases
+from westward.store.database import Connection
 
 
 class Lease(NamedTuple):
@@ -20,38 +18,38 @@ class Lease(NamedTuple):
     alive: bool
 
 
-def take(db: sql.Connection, name: str, holder: str, lasts: timedelta) -> bool:
+def take(db: Connection, name: str, holder: str, lasts: timedelta) -> bool:
     """Take or renew a lease; False where another living process holds it."""
     now = datetime.now(UTC).timestamp()
-    mine = {"holder": holder, "until": now + lasts.total_seconds()}
-    held = db.execute(sql.select(_leases).where(_leases.c.name == name)).one_or_none()
+    held = look(db, name)
+    if held is not None and held.holder != holder and held.alive:
+        return False
+    mine = {"name": name, "holder": holder, "now": now, "until": now + lasts.total_seconds()}
     if held is None:
-        db.execute(sql.insert(_leases).values(name=name, since=now, **mine))
-        return True
-    if held.holder != holder:
-        if _lease(held).alive:
-            return False
-        mine["since"] = now
-    db.execute(sql.update(_leases).where(_leases.c.name == name).values(**mine))
+        db.write("INSERT INTO leases (name, holder, since, until) VALUES (:name, :holder, :now, :until)", **mine)
+    elif held.holder == holder:
+        db.write("UPDATE leases SET until = :until WHERE name = :name", **mine)
+    else:
+        db.write("UPDATE leases SET holder = :holder, since = :now, until = :until WHERE name = :name", **mine)
     return True
 
 
-def drop(db: sql.Connection, name: str, holder: str) -> None:
+def drop(db: Connection, name: str, holder: str) -> None:
     """Give up a lease of that holder's."""
-    db.execute(sql.delete(_leases).where(_leases.c.name == name, _leases.c.holder == holder))
+    db.write("DELETE FROM leases WHERE name = :name AND holder = :holder", name=name, holder=holder)
 
 
-def look(db: sql.Connection, name: str) -> Lease | None:
+def look(db: Connection, name: str) -> Lease | None:
     """Who holds it, or held it last."""
-    held = db.execute(sql.select(_leases).where(_leases.c.name == name)).one_or_none()
-    return _lease(held) if held is not None else None
+    found = db.rows("SELECT holder, since, until FROM leases WHERE name = :name", name=name)
+    return _lease(*found[0]) if found else None
 
 
-def _lease(row: Any) -> Lease:
-    runs = owner.runs(row.holder)
+def _lease(holder: str, since: float, until: float) -> Lease:
+    runs = owner.runs(holder)
     return Lease(
-        holder=row.holder,
-        since=datetime.fromtimestamp(row.since, UTC),
-        until=datetime.fromtimestamp(row.until, UTC),
-        alive=runs is not False and row.until > datetime.now(UTC).timestamp(),
+        holder=holder,
+        since=datetime.fromtimestamp(since, UTC),
+        until=datetime.fromtimestamp(until, UTC),
+        alive=runs is not False and until > datetime.now(UTC).timestamp(),
     )

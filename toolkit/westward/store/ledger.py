@@ -1,4 +1,4 @@
-"""The ledger: what was meant, what was sent, under which handle it runs, and how it ended. SQL through SQLAlchemy.
+"""The ledger: what was meant, what was sent, under which handle it runs, and how it ended.
 
 A job's row is written before anything is sent, and every step after that is one committed transaction; so whoever reads it after a
 crash knows how far it got. A claim lets one process at a time move a job on; it ends with its process, however that ended. Steps are
@@ -15,21 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sql
-
 from westward.directories import state_dir
 from westward.errors import InputError, NotFound
 from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
-from westward.store import leases, owner, rows, schema
-from westward.store.database import Database
+from westward.store import leases, owner, rows
+from westward.store.database import Connection, open_database
 from westward.store.leases import Lease
-from westward.store.rows import OPEN, UNSETTLED, Intent, Job, Phase, Watched
-from westward.store.schema import jobs as _jobs
-from westward.store.schema import sites as _sites
+from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, Watched
 
 __all__ = ["CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "Watched", "ledger_file"]
 
-_KEYS_AT_ONCE = 10_000  # SQLite takes 32,766 values in one statement
+_KEYS_AT_ONCE = 10_000  # PostgreSQL takes 65,535 values in one statement
 # a claim from another host counts as left behind after this long; no step takes nearly as long, and steps are fenced by it
 CLAIM_LASTS = timedelta(minutes=15)
 
@@ -50,7 +46,7 @@ class Ledger:
     """
 
     def __init__(self, url: str | None = None) -> None:
-        self._database = Database(url or os.environ.get("WESTWARD_LEDGER") or f"sqlite:///{ledger_file()}")
+        self._database = open_database(url or os.environ.get("WESTWARD_LEDGER") or f"sqlite:///{ledger_file()}")
         self._transaction, self._reading = self._database.transaction, self._database.reading
         self._owner = owner.claimant()
 
@@ -60,12 +56,12 @@ class Ledger:
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Job:
-        (job,) = self._select(_jobs.c.key == key)
+        (job,) = self._select("key = :key", key=key)
         return job
 
     def get_many(self, keys: Sequence[str]) -> list[Job]:
         """The jobs of those keys, in their order."""
-        found = {job.key: job for part in _parts(keys) for job in self._select(_jobs.c.key.in_(part))}
+        found = {job.key: job for part in _parts(keys) for job in self._select("key IN :keys", keys=part)}
         return [found[key] for key in keys]
 
     def find(self, text: str) -> Job:
@@ -81,7 +77,7 @@ class Ledger:
             last = start.ljust(
                 KEY_LENGTH, "z"
             )  # as many letters as a key has, the last one: no key that begins so comes after it
-            found = self._select(_jobs.c.key.between(start, last), limit=3)
+            found = self._select("key BETWEEN :first AND :last", limit=3, first=start, last=last)
         if not found:
             raise NotFound(f"no job here has a key that begins with {text!r}", "list them with 'westward jobs'")
         if len(found) > 1:
@@ -93,80 +89,68 @@ class Ledger:
 
     def jobs(self, *, phases: Sequence[Phase] | None = None, limit: int | None = None) -> list[Job]:
         """Jobs, newest first."""
-        return self._select(_jobs.c.phase.in_(phases) if phases is not None else sql.true(), limit=limit)
+        return self._select(_in(phases) if phases is not None else "TRUE", limit=limit)
 
     def unsettled(self) -> dict[str, list[str]]:
         """The keys of all jobs on their way to a cluster, by site, oldest first."""
-        query = sql.select(_jobs.c.site, _jobs.c.key).where(_jobs.c.phase.in_(UNSETTLED)).order_by(_jobs.c.created_at)
-        found: dict[str, list[str]] = {}
-        with self._reading() as db:
-            for site, key in db.execute(query):
-                found.setdefault(site, []).append(key)
-        return found
+        return self._by_site(f"SELECT site, key FROM jobs WHERE {_UNSETTLED} ORDER BY created_at")
 
     def watched(self, keys: Sequence[str] | None = None) -> dict[str, list[Watched]]:
         """The jobs that were let go and have not ended (of those keys only), by site."""
-        query = sql.select(_jobs.c.site, *(_jobs.c[name] for name in Watched._fields)).where(
-            _jobs.c.phase == Phase.RELEASED, _jobs.c.job_id.is_not(None)
-        )
+        query = f"SELECT site, {', '.join(Watched._fields)} FROM jobs WHERE {_LET_GO} AND job_id IS NOT NULL"
         state = Watched._fields.index("state")
-        queries = [query] if keys is None else [query.where(_jobs.c.key.in_(part)) for part in _parts(keys)]
         found: dict[str, list[Watched]] = {}
         with self._reading() as db:
-            for query in queries:
-                for site, *values in db.execute(query):
-                    values[state] = JobState(values[state])
-                    found.setdefault(site, []).append(Watched(*values))
+            told = (
+                db.rows(query)
+                if keys is None
+                else [row for part in _parts(keys) for row in db.rows(f"{query} AND key IN :keys", keys=part)]
+            )
+        for site, *values in told:
+            values[state] = _STATES[values[state]]
+            found.setdefault(site, []).append(Watched(*values))
         return found
 
     def counts(self) -> dict[tuple[Phase, JobState], int]:
         """How many jobs are in each phase and state; those of a site that is silent count as UNKNOWN."""
         # grouped as the index has them: it alone is read, from its beginning to its end
-        same = (_jobs.c.phase, _jobs.c.site, _jobs.c.state)
+        same = "phase, site, state"
         found: Counter[tuple[Phase, JobState]] = Counter()
         with self._reading() as db:
-            silent = set(db.execute(sql.select(_sites.c.name).where(_sites.c.silent_since.is_not(None))).scalars())
-            for phase, site, state, count in db.execute(sql.select(*same, sql.func.count()).group_by(*same)):
+            silent = {name for (name,) in db.rows("SELECT name FROM sites WHERE silent_since IS NOT NULL")}
+            for phase, site, state, count in db.rows(f"SELECT {same}, count(*) FROM jobs GROUP BY {same}"):
                 unknown = phase == Phase.RELEASED and site in silent
                 found[Phase(phase), JobState.UNKNOWN if unknown else JobState(state)] += count
         return found
 
     def cancel_wishes(self) -> dict[str, list[str]]:
         """The keys of jobs that were let go, are to be cancelled, and whose sites have not been told so, by site."""
-        query = sql.select(_jobs.c.site, _jobs.c.key).where(
-            _LET_GO, _jobs.c.cancelled.is_(True), _jobs.c.cancel_sent.is_(False)
-        )
-        found: dict[str, list[str]] = {}
-        with self._reading() as db:
-            for site, key in db.execute(query):
-                found.setdefault(site, []).append(key)
-        return found
+        return self._by_site(f"SELECT site, key FROM jobs WHERE {_LET_GO} AND cancelled AND NOT cancel_sent")
 
     def perhaps_twins(self, window: timedelta, thorough: bool = True) -> dict[str, list[tuple[str, str, int | None]]]:
         """(key, name, id) of jobs that needed more than one submit request, by site, until `window` has passed after the last.
 
         They are due again when twice as long has passed since that request as had at the last search; `thorough` wants all.
         """
-        since = _now() - _jobs.c.attempted_at
-        searched = _jobs.c.twins_searched_at - _jobs.c.attempted_at
-        due = sql.or_(_jobs.c.twins_searched_at.is_(None), searched < window.total_seconds())
+        due = "(twins_searched_at IS NULL OR twins_searched_at - attempted_at < :window)"
         if not thorough:
-            due = sql.and_(due, sql.or_(_jobs.c.twins_searched_at.is_(None), since > 2 * searched + 1))
-        query = sql.select(_jobs.c.site, _jobs.c.key, _jobs.c.slurm_name, _jobs.c.job_id).where(
-            schema.SENT_AGAIN, _jobs.c.phase.not_in(UNSETTLED), due
-        )
+            due += (
+                " AND (twins_searched_at IS NULL OR :now - attempted_at > 2 * (twins_searched_at - attempted_at) + 1)"
+            )
+        query = f"SELECT site, key, slurm_name, job_id FROM jobs WHERE {SENT_AGAIN} AND NOT {_UNSETTLED} AND {due}"
+        values = {"window": window.total_seconds()} | ({} if thorough else {"now": _now()})
         found: dict[str, list[tuple[str, str, int | None]]] = {}
         with self._reading() as db:
-            for site, key, name, job_id in db.execute(query):
+            for site, key, name, job_id in db.rows(query, **values):
                 found.setdefault(site, []).append((key, name, job_id))
         return found
 
     def pulse(self) -> tuple[int, float]:
         """Differs where jobs were added, or got on or off their way, since it was taken last."""
-        on_their_way = sql.select(sql.func.count()).where(_jobs.c.phase.in_(UNSETTLED))
         with self._reading() as db:
-            newest = db.execute(sql.select(sql.func.max(_jobs.c.created_at))).scalar()
-            return db.execute(on_their_way).scalar() or 0, newest or 0.0
+            ((newest,),) = db.rows("SELECT max(created_at) FROM jobs")
+            ((on_their_way,),) = db.rows(f"SELECT count(*) FROM jobs WHERE {_UNSETTLED}")
+        return on_their_way, newest or 0.0
 
     # --- the steps of jobs on their way; each is taken only for those whose claim is (still) ours ------------------------
 
@@ -176,7 +160,7 @@ class Ledger:
             return []
         added = [rows.row(intent, self._owner, _now()) for intent in intents]
         with self._transaction() as db:
-            db.execute(sql.insert(_jobs), added)
+            db.write_each(rows.INSERT, added)
         return [rows.new_job(intent, row["created_at"]) for intent, row in zip(intents, added, strict=True)]
 
     @contextmanager
@@ -185,10 +169,11 @@ class Ledger:
         mine: list[str] = []
         with self._transaction() as db:
             for part in _parts(keys):
-                query = sql.select(_jobs.c.key, _jobs.c.claim, _jobs.c.claimed_at).where(_jobs.c.key.in_(part))
-                mine += [key for key, holder, at in db.execute(query) if self._free(holder, at)]
+                held = db.rows("SELECT key, claim, claimed_at FROM jobs WHERE key IN :keys", keys=part)
+                mine += [key for key, holder, at in held if self._free(holder, at)]
             for part in _parts(mine):
-                db.execute(sql.update(_jobs).where(_jobs.c.key.in_(part)).values(claim=self._owner, claimed_at=_now()))
+                query = "UPDATE jobs SET claim = :me, claimed_at = :now WHERE key IN :keys"
+                db.write(query, keys=part, me=self._owner, now=_now())
         with self.keep(mine):
             yield mine
 
@@ -198,7 +183,7 @@ class Ledger:
         try:
             yield
         finally:
-            self._update(keys, self._ours, claim=None, claimed_at=None)
+            self._step(keys, "claim = NULL, claimed_at = NULL")
 
     def _free(self, holder: str | None, at: float | None) -> bool:
         if holder is None or holder == self._owner:
@@ -208,37 +193,35 @@ class Ledger:
 
     def mine(self, keys: Sequence[str]) -> dict[str, bool]:
         """Those that are still ours, and whether somebody wants them cancelled."""
-        query = sql.select(_jobs.c.key, _jobs.c.cancelled).where(self._ours)
+        query = f"SELECT key, cancelled FROM jobs WHERE {_OURS} AND key IN :keys"
         with self._reading() as db:
             return {
-                key: cancelled
+                key: bool(cancelled)
                 for part in _parts(keys)
-                for key, cancelled in db.execute(query.where(_jobs.c.key.in_(part)))
+                for key, cancelled in db.rows(query, keys=part, me=self._owner)
             }
 
     def attempt(self, keys: Sequence[str]) -> set[str]:
         """A submit request is about to leave for each; those for which it may."""
-        values = {"phase": Phase.SUBMITTING, "attempts": _jobs.c.attempts + 1, "attempted_at": _now()}
-        return self._update(keys, self._ours, **values)
+        return self._step(keys, "phase = 'submitting', attempts = attempts + 1, attempted_at = :now", now=_now())
 
     def not_sent(self, keys: Sequence[str]) -> None:
         """The requests of that attempt did not leave after all."""
-        self._update(keys, self._ours, attempts=_jobs.c.attempts - 1)
+        self._step(keys, "attempts = attempts - 1")
 
     def handles(self, ids: Mapping[str, int]) -> set[str]:
         """The cluster has these jobs under these ids; those that may go on."""
         if not ids:
             return set()
         # once it has a handle, another id of its name is a twin's
-        without = sql.and_(self._ours, sql.or_(_jobs.c.phase == Phase.INTENT, _jobs.c.phase == Phase.SUBMITTING))
-        query = sql.update(_jobs).where(_jobs.c.key == sql.bindparam("its_key"), without)
-        query = query.values(
-            phase=Phase.HELD, job_id=sql.bindparam("its_id"), reason="", seen_at=_now(), missing_since=None
-        )
+        without = f"{_OURS} AND {_in((Phase.INTENT, Phase.SUBMITTING))}"
+        values = "phase = 'held', job_id = :job_id, reason = '', seen_at = :now, missing_since = NULL"
+        now = _now()
         with self._transaction() as db:
-            ours = self._which(db, list(ids), without)
-            if ours:
-                db.execute(query, [{"its_key": key, "its_id": ids[key]} for key in ours])
+            ours = self._which(db, list(ids), without, me=self._owner)
+            told = [{"key": key, "job_id": ids[key], "now": now, "me": self._owner} for key in ours]
+            if told:
+                db.write_each(f"UPDATE jobs SET {values} WHERE key = :key AND {without}", told)
         return ours
 
     def released(self, keys: Sequence[str], wanted: bool = True) -> set[str]:
@@ -247,94 +230,91 @@ class Ledger:
         The others stay as they are: held by what is written here, until they have been cancelled, which somebody wished for
         meanwhile. `wanted` False: that has been done, or there was no such job to cancel.
         """
-        still = sql.and_(self._ours, _jobs.c.cancelled.is_(False)) if wanted else self._ours
-        return self._update(keys, still, phase=Phase.RELEASED, seen_at=_now())
+        still = f"{_OURS} AND NOT cancelled" if wanted else _OURS
+        return self._update(keys, still, "phase = 'released', seen_at = :now", now=_now(), me=self._owner)
 
     def gone(self, reasons: Mapping[str, str]) -> None:
         """Held by what is written here, and not in the queue: let go unrecorded, or no more. From now on they are watched."""
-        values = {"phase": Phase.RELEASED, "state": JobState.UNKNOWN, "missing_since": _now()}
-        self._tell(reasons, self._ours, **values)
+        self._tell_ours(reasons, "phase = 'released', state = 'UNKNOWN', missing_since = :now")
 
     def refused(self, reasons: Mapping[str, str]) -> None:
         """These jobs are at no cluster and will be at none."""
-        self._tell(reasons, self._ours, phase=Phase.REFUSED, state=JobState.CANCELLED, ended_at=_now())
+        self._tell_ours(reasons, "phase = 'refused', state = 'CANCELLED', ended_at = :now")
 
     def called_off(self, reasons: Mapping[str, str]) -> None:
         """These were cancelled while they were held."""
-        self._tell(reasons, self._ours, phase=Phase.ENDED, state=JobState.CANCELLED, ended_at=_now(), seen_at=_now())
+        self._tell_ours(reasons, "phase = 'ended', state = 'CANCELLED', ended_at = :now, seen_at = :now")
 
     def doubtful(self, reasons: Mapping[str, str]) -> None:
         """Why these could not be settled when it was last tried."""
-        self._tell(reasons, _one_of(UNSETTLED))
+        self._tell(reasons, _UNSETTLED)
 
     # --- what anybody may write ----------------------------------------------------------------------------------------
 
     def cancel_wanted(self, key: str) -> None:
         """Remembered first, so that a job in doubt is cancelled when it is found."""
-        self._update([key], sql.true(), cancelled=True, cancel_sent=False)
+        self._update([key], "TRUE", "cancelled = TRUE, cancel_sent = FALSE")
 
     def cancel_sent(self, keys: Sequence[str]) -> None:
         """Their clusters have been told to end them, or have nothing to end."""
-        self._update(keys, sql.true(), cancel_sent=True)
+        self._update(keys, "TRUE", "cancel_sent = TRUE")
 
     def searched_for_twins(self, keys: Sequence[str]) -> None:
         """Their clusters hold no other job of their names now."""
-        self._update(keys, sql.true(), twins_searched_at=_now())
+        self._update(keys, "TRUE", "twins_searched_at = :now", now=_now())
 
     def abandon(self, sites: Sequence[str], reason: str) -> int:
         """Jobs that were going on at sites that are no more: LOST. How many they were."""
-        gone = {"phase": Phase.ENDED, "state": JobState.LOST, "reason": reason, "ended_at": _now()}
+        lost = "phase = 'ended', state = 'LOST', reason = :reason, ended_at = :now"
         with self._transaction() as db:
-            db.execute(sql.delete(_sites).where(_sites.c.name.in_(sites)))
-            return db.execute(
-                sql.update(_jobs).where(_jobs.c.site.in_(sites), _jobs.c.phase.in_(OPEN)).values(**gone)
-            ).rowcount
+            for site in sites:
+                db.write("DELETE FROM sites WHERE name = :site", site=site)
+            query = f"UPDATE jobs SET {lost} WHERE site = :site AND {_in(OPEN)}"
+            return sum(db.write(query, site=site, reason=reason, now=_now()) for site in sites)
 
     # --- what clusters say; of a job that has ended nothing is written any more ------------------------------------------
 
     def seen(self, statuses: Mapping[str, JobStatus], ended: Collection[str]) -> None:
         """What their clusters say of these jobs now; those named in `ended` do not go on any more."""
         now = _now()
-        values = [{"its_key": key, **rows.seen(status, key in ended, now)} for key, status in statuses.items()]
+        values = [{"key": key, **rows.seen(status, key in ended, now)} for key, status in statuses.items()]
         if values:
-            query = sql.update(_jobs).where(_jobs.c.key == sql.bindparam("its_key"), _LET_GO)
             with self._transaction() as db:
-                db.execute(query, values)
+                db.write_each(f"UPDATE jobs SET {rows.SEEN} WHERE key = :key AND {_LET_GO}", values)
 
     def ended(self, keys: Collection[str], not_seen_since: datetime) -> None:
         """The final state that was seen of these stays: no later attempt came. Nothing is written where somebody saw another one."""
-        final = _jobs.c.state.in_([state for state in JobState if state.final])
-        still = sql.and_(_LET_GO, final, _jobs.c.seen_at <= not_seen_since.timestamp())
-        self._update(sorted(keys), still, phase=Phase.ENDED)
+        still = f"{_LET_GO} AND {_FINAL} AND seen_at <= :since"
+        self._update(keys, still, "phase = 'ended'", since=not_seen_since.timestamp())
 
     def missing(self, reasons: Mapping[str, str]) -> None:
         """Their clusters answer that there are no such jobs. UNKNOWN, since an accounting may lag behind; `seen_at` stays."""
-        since = sql.func.coalesce(_jobs.c.missing_since, _now())
-        self._tell(reasons, _LET_GO, state=JobState.UNKNOWN, missing_since=since)
+        changes = "state = 'UNKNOWN', missing_since = coalesce(missing_since, :now)"
+        self._tell(reasons, _LET_GO, changes, now=_now())
 
     def unheard(self, reasons: Mapping[str, str]) -> None:
         """They have left their queues, and the accounting does not answer: UNKNOWN, and no sign that they are missing."""
-        self._tell(reasons, _LET_GO, state=JobState.UNKNOWN)
+        self._tell(reasons, _LET_GO, "state = 'UNKNOWN'")
 
     def lost(self, reasons: Mapping[str, str]) -> None:
         """They are nowhere, and nothing that could still tell of them is left unasked."""
-        self._tell(reasons, _one_of(OPEN), phase=Phase.ENDED, state=JobState.LOST, ended_at=_now())
+        self._tell(reasons, _in(OPEN), "phase = 'ended', state = 'LOST', ended_at = :now", now=_now())
 
     def site_answered(self, site: str) -> None:
         """All that is known of the site's jobs is as of now."""
-        self._write_site(site, {"answered_at": _now(), "silent_since": None, "problem": ""})
+        self._write_site(site, "answered_at = :now, silent_since = NULL, problem = ''", now=_now())
 
     def site_silent(self, site: str, problem: str) -> None:
         """The site does not answer: its jobs are UNKNOWN until it does, last seen when it answered last."""
-        since = sql.func.coalesce(_sites.c.silent_since, _now())
-        self._write_site(site, {"silent_since": since, "problem": problem})
+        changes = "silent_since = coalesce(silent_since, :now), problem = :problem"
+        self._write_site(site, changes, now=_now(), problem=problem)
 
-    def _write_site(self, site: str, values: Mapping[str, Any]) -> None:
+    def _write_site(self, site: str, changes: str, **values: Any) -> None:
+        query = f"UPDATE sites SET {changes} WHERE name = :site"
         with self._transaction() as db:
-            if db.execute(sql.update(_sites).where(_sites.c.name == site).values(**values)).rowcount:
-                return
-            new = {name: _now() if isinstance(value, sql.ColumnElement) else value for name, value in values.items()}
-            db.execute(sql.insert(_sites).values(name=site, **new))
+            if not db.write(query, site=site, **values):
+                db.write("INSERT INTO sites (name, problem) VALUES (:site, '')", site=site)
+                db.write(query, site=site, **values)
 
     # --- leases ------------------------------------------------------------------------------------------------------
 
@@ -355,46 +335,69 @@ class Ledger:
 
     # --- rows --------------------------------------------------------------------------------------------------------
 
-    @property
-    def _ours(self) -> sql.ColumnElement[bool]:
-        return _jobs.c.claim == self._owner
-
-    def _select(self, where: sql.ColumnElement[bool], limit: int | None = None) -> list[Job]:
-        query = sql.select(*rows.COLUMNS, _sites.c.problem, _sites.c.answered_at).select_from(_WITH_SITES)
-        query = query.where(where).order_by(_jobs.c.created_at.desc(), _jobs.c.key).limit(limit)
+    def _select(self, where: str, limit: int | None = None, **values: Any) -> list[Job]:
+        which = f"SELECT key FROM jobs WHERE {where} ORDER BY {_NEWEST_FIRST}"
+        if limit is not None:
+            which, values = f"{which} LIMIT :limit", {**values, "limit": limit}
+        # the keys first, since whole rows are long and take long to sort
+        query = (
+            f"SELECT {rows.COLUMNS}, problem, answered_at FROM jobs LEFT JOIN sites ON sites.name = jobs.site "
+            f"WHERE key IN ({which}) ORDER BY {_NEWEST_FIRST}"
+        )
         with self._reading() as db:
-            return [rows.job(row) for row in db.execute(query)]
+            return [rows.job(row) for row in db.rows(query, **values)]
 
-    def _update(self, keys: Sequence[str], where: sql.ColumnElement[bool], **values: Any) -> set[str]:
+    def _by_site(self, query: str) -> dict[str, list[str]]:
+        """The keys that a query finds beside their sites, by site."""
+        found: dict[str, list[str]] = {}
+        with self._reading() as db:
+            for site, key in db.rows(query):
+                found.setdefault(site, []).append(key)
+        return found
+
+    def _step(self, keys: Sequence[str], changes: str, **values: Any) -> set[str]:
+        """Write the same into those whose claim is ours; which they are."""
+        return self._update(keys, _OURS, changes, me=self._owner, **values)
+
+    def _update(self, keys: Collection[str], where: str, changes: str, **values: Any) -> set[str]:
         """Write the same into those of the rows for which `where` holds; which they are."""
         if not keys:
             return set()
         with self._transaction() as db:
-            found = self._which(db, keys, where)
+            found = self._which(db, sorted(keys), where, **values)
             for part in _parts(sorted(found)):
-                db.execute(sql.update(_jobs).where(_jobs.c.key.in_(part)).values(**values))
+                db.write(f"UPDATE jobs SET {changes} WHERE key IN :keys", keys=part, **values)
         return found
 
-    def _which(self, db: sql.Connection, keys: Sequence[str], where: sql.ColumnElement[bool]) -> set[str]:
-        query = sql.select(_jobs.c.key).where(where)
-        return {key for part in _parts(keys) for key in db.execute(query.where(_jobs.c.key.in_(part))).scalars()}
+    def _which(self, db: Connection, keys: Sequence[str], where: str, **values: Any) -> set[str]:
+        query = f"SELECT key FROM jobs WHERE key IN :keys AND {where}"
+        return {key for part in _parts(keys) for (key,) in db.rows(query, keys=part, **values)}
 
-    def _tell(self, reasons: Mapping[str, str], where: sql.ColumnElement[bool], **values: Any) -> None:
+    def _tell_ours(self, reasons: Mapping[str, str], changes: str) -> None:
+        """As `_tell`, into those whose claim is ours; `changes` may name the time as :now."""
+        self._tell(reasons, _OURS, changes, me=self._owner, now=_now())
+
+    def _tell(self, reasons: Mapping[str, str], where: str, changes: str = "", **values: Any) -> None:
         """Write a reason of its own, and the same of everything else, into those of the rows for which `where` holds."""
         if reasons:
-            query = sql.update(_jobs).where(_jobs.c.key == sql.bindparam("its_key"), where)
-            query = query.values(reason=sql.bindparam("its_reason"), **values)
+            query = (
+                f"UPDATE jobs SET {', '.join(filter(None, ('reason = :reason', changes)))} WHERE key = :key AND {where}"
+            )
             with self._transaction() as db:
-                db.execute(query, [{"its_key": key, "its_reason": reason} for key, reason in reasons.items()])
+                db.write_each(query, [{"key": key, "reason": reason, **values} for key, reason in reasons.items()])
 
 
-_LET_GO = _jobs.c.phase == Phase.RELEASED
-_WITH_SITES = _jobs.outerjoin(_sites, _sites.c.name == _jobs.c.site)
+def _in(phases: Sequence[Phase]) -> str:
+    """Phases are words of ours, so they may stand in a statement."""
+    return f"phase IN ({', '.join(repr(str(phase)) for phase in phases)})"
 
 
-def _one_of(phases: Sequence[Phase]) -> sql.ColumnElement[bool]:
-    """For a statement that is sent for many rows at once, which takes no IN."""
-    return sql.or_(*(_jobs.c.phase == phase for phase in phases))
+_STATES = {str(state): state for state in JobState}
+_OURS = "claim = :me"
+_LET_GO = "phase = 'released'"
+_UNSETTLED = _in(UNSETTLED)
+_FINAL = f"state IN ({', '.join(repr(str(state)) for state in JobState if state.final)})"
+_NEWEST_FIRST = "created_at DESC, key"
 
 
 def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

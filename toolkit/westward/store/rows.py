@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from westward.model.job import Dependency, JobState, JobStatus, Submission
-from westward.store.schema import jobs as _jobs
 
 
 class Phase(StrEnum):
@@ -25,6 +25,7 @@ class Phase(StrEnum):
 
 UNSETTLED = (Phase.INTENT, Phase.SUBMITTING, Phase.HELD)
 OPEN = (*UNSETTLED, Phase.RELEASED)
+SENT_AGAIN = "attempts > 1"  # both databases use the index of these for exactly this condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +93,44 @@ class Watched(NamedTuple):
 
 # one by one: asdict() would copy the environment of each of many jobs to the last letter
 _SUBMISSION = fields(Submission)
-# a job's columns; `job` adds to them what is known of its site
-COLUMNS = [
-    column
-    for column in _jobs.c
-    if column.name not in ("claim", "claimed_at", "twins_searched_at", "slurm_name", "missing_since", "cancel_sent")
-]
+# a job's columns, in its order; `job` adds to them what is known of its site
+_COLUMNS = tuple(column.name for column in fields(Job))
+COLUMNS = ", ".join(f"jobs.{name}" for name in _COLUMNS)
+_JSON = ("submission", "outputs", "decision", "waits_for", "tasks")
+_MOMENTS = ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start")
 
 
 def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
     """The row of a job that is new."""
     return {
         "key": intent.key,
-        "phase": Phase.INTENT,
-        "state": JobState.PENDING,
+        "phase": str(Phase.INTENT),
+        "state": str(JobState.PENDING),
         "site": intent.site,
         "slurm_name": intent.submission.name,
         "created_at": now,
         "reason": "",
         "claim": holder,
         "claimed_at": now,
+        "attempts": 0,
+        "restarts": 0,
+        "cancelled": False,
+        "cancel_sent": False,
         "name": intent.name,
         "template": intent.template,
-        "waits_for": [str(dependency) for dependency in intent.waits_for],
-        "tasks": {},
-        "outputs": list(intent.outputs),
-        "submission": {item.name: getattr(intent.submission, item.name) for item in _SUBMISSION},
-        "decision": dict(intent.decision),
+        "waits_for": json.dumps([str(dependency) for dependency in intent.waits_for]),
+        "tasks": "{}",
+        "outputs": json.dumps(list(intent.outputs)),
+        "submission": json.dumps({item.name: getattr(intent.submission, item.name) for item in _SUBMISSION}),
+        "decision": json.dumps(dict(intent.decision)),
     }
+
+
+_NEW = (
+    "key", "phase", "state", "site", "slurm_name", "created_at", "reason", "claim", "claimed_at", "name", "template", "waits_for",
+    "tasks", "outputs", "submission", "decision", "attempts", "restarts", "cancelled", "cancel_sent",
+)  # fmt: skip
+INSERT = f"INSERT INTO jobs ({', '.join(_NEW)}) VALUES ({', '.join(f':{name}' for name in _NEW)})"
 
 
 def new_job(intent: Intent, created_at: float) -> Job:
@@ -133,20 +144,24 @@ def new_job(intent: Intent, created_at: float) -> Job:
     )  # fmt: skip
 
 
-def job(found: Any) -> Job:
+def job(found: Sequence[Any]) -> Job:
     """A job from its columns and `problem` and `answered_at` of its site: what goes on at a silent site is UNKNOWN."""
-    values = dict(found._mapping)
-    problem, answered_at = values.pop("problem"), values.pop("answered_at")
+    *columns, problem, answered_at = found
+    values = dict(zip(_COLUMNS, columns, strict=True))
     if values["phase"] == Phase.RELEASED:
         if values["state"] != JobState.UNKNOWN:  # otherwise the site answers, and does not have it
             values["seen_at"] = max(filter(None, (values["seen_at"], answered_at)), default=None)
         if problem:
             values |= {"state": JobState.UNKNOWN, "reason": problem}
-    for name in ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start"):
+    for name in _MOMENTS:
         values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
+    for name in _JSON:  # PostgreSQL's driver has read them already
+        if isinstance(values[name], str):
+            values[name] = json.loads(values[name])
     values |= {
         "phase": Phase(values["phase"]),
         "state": JobState(values["state"]),
+        "cancelled": bool(values["cancelled"]),
         "submission": Submission(**values["submission"]),
         "outputs": tuple(values["outputs"]),
         "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
@@ -155,19 +170,24 @@ def job(found: Any) -> Job:
     return Job(**values)
 
 
+_SEEN = (
+    "phase", "state", "reason", "exit_code", "signal", "restarts", "tasks", "started_at", "ended_at", "estimated_start", "seen_at",
+)  # fmt: skip
+SEEN = ", ".join([*(f"{name} = :{name}" for name in _SEEN), "missing_since = NULL"])
+
+
 def seen(status: JobStatus, ended: bool, now: float) -> dict[str, Any]:
     """What a cluster's word of a job changes in its row."""
     return {
-        "phase": Phase.ENDED if ended else Phase.RELEASED,
-        "state": status.state,
+        "phase": str(Phase.ENDED if ended else Phase.RELEASED),
+        "state": str(status.state),
         "reason": status.reason,
         "exit_code": status.exit_code,
         "signal": status.signal,
         "restarts": status.restarts,
-        "tasks": {str(state): count for state, count in status.tasks.items()},
+        "tasks": json.dumps({str(state): count for state, count in status.tasks.items()}) if status.tasks else "{}",
         "started_at": status.started_at.timestamp() if status.started_at else None,
         "ended_at": status.ended_at.timestamp() if status.ended_at else None,
         "estimated_start": status.estimated_start.timestamp() if status.estimated_start else None,
         "seen_at": now,
-        "missing_since": None,
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlalchemy as sql
 
-VERSION = 2
+from westward.store.database import VERSION
+from westward.store.rows import SENT_AGAIN
 
 metadata = sql.MetaData()
 schema = sql.Table("schema", metadata, sql.Column("version", sql.Integer, nullable=False))
-SENT_AGAIN = sql.text("attempts > 1")
 # what a list or a poll needs stands first: SQLite reads a row from its beginning, and the texts at the end are long
 jobs = sql.Table(
     "jobs",
@@ -82,7 +82,7 @@ def _create(db: sql.Connection) -> None:
     metadata.create_all(db)
     # these few are looked for again and again; both databases use it for exactly this condition. In words, since to say it of a Table
     # loads every driver of PostgreSQL there is, whenever a command starts
-    db.execute(sql.text(f"CREATE INDEX jobs_sent_again ON jobs (attempts) WHERE {SENT_AGAIN.text}"))
+    db.execute(sql.text(f"CREATE INDEX jobs_sent_again ON jobs (attempts) WHERE {SENT_AGAIN}"))
 
 
 def _from_1(db: sql.Connection) -> None:
