@@ -68,6 +68,17 @@ class Ledger:
         found = {job.key: job for part in _parts(keys) for job in self._select(_jobs.c.key.in_(part))}
         return [found[key] for key in keys]
 
+    def again(self, jobs: Sequence[Job]) -> list[Job]:
+        """These jobs as they are now, in their order."""
+        known = {job.key: job for job in jobs}
+        now: dict[str, Job] = {}
+        query = sql.select(_jobs.c.key, *rows.CHANGING, *_OF_SITE).select_from(_WITH_SITES)
+        with self._reading() as db:
+            for part in _parts(list(known)):
+                found = db.execute(query.where(_jobs.c.key.in_(part)))
+                now |= {row.key: rows.job_again(known[row.key], row) for row in found}
+        return [now[job.key] for job in jobs]
+
     def find(self, text: str) -> Job:
         """The job that a user names: by its key, the beginning of it, or the name it has at its cluster.
 
@@ -236,7 +247,10 @@ class Ledger:
             phase=Phase.HELD, job_id=sql.bindparam("its_id"), reason="", seen_at=_now(), missing_since=None
         )
         with self._transaction() as db:
-            ours = self._which(db, list(ids), without)
+            which = sql.select(_jobs.c.key).where(without)
+            ours = {
+                key for part in _parts(list(ids)) for key in db.execute(which.where(_jobs.c.key.in_(part))).scalars()
+            }
             if ours:
                 db.execute(query, [{"its_key": key, "its_id": ids[key]} for key in ours])
         return ours
@@ -360,7 +374,7 @@ class Ledger:
         return _jobs.c.claim == self._owner
 
     def _select(self, where: sql.ColumnElement[bool], limit: int | None = None) -> list[Job]:
-        query = sql.select(*rows.COLUMNS, _sites.c.problem, _sites.c.answered_at).select_from(_WITH_SITES)
+        query = sql.select(*rows.COLUMNS, *_OF_SITE).select_from(_WITH_SITES)
         query = query.where(where).order_by(_jobs.c.created_at.desc(), _jobs.c.key).limit(limit)
         with self._reading() as db:
             return [rows.job(row) for row in db.execute(query)]
@@ -369,15 +383,9 @@ class Ledger:
         """Write the same into those of the rows for which `where` holds; which they are."""
         if not keys:
             return set()
+        query = sql.update(_jobs).where(where).values(**values).returning(_jobs.c.key)
         with self._transaction() as db:
-            found = self._which(db, keys, where)
-            for part in _parts(sorted(found)):
-                db.execute(sql.update(_jobs).where(_jobs.c.key.in_(part)).values(**values))
-        return found
-
-    def _which(self, db: sql.Connection, keys: Sequence[str], where: sql.ColumnElement[bool]) -> set[str]:
-        query = sql.select(_jobs.c.key).where(where)
-        return {key for part in _parts(keys) for key in db.execute(query.where(_jobs.c.key.in_(part))).scalars()}
+            return {key for part in _parts(keys) for key in db.execute(query.where(_jobs.c.key.in_(part))).scalars()}
 
     def _tell(self, reasons: Mapping[str, str], where: sql.ColumnElement[bool], **values: Any) -> None:
         """Write a reason of its own, and the same of everything else, into those of the rows for which `where` holds."""
@@ -389,6 +397,7 @@ class Ledger:
 
 
 _LET_GO = _jobs.c.phase == Phase.RELEASED
+_OF_SITE = (_sites.c.problem, _sites.c.answered_at)
 _WITH_SITES = _jobs.outerjoin(_sites, _sites.c.name == _jobs.c.site)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -98,6 +98,9 @@ COLUMNS = [
     for column in _jobs.c
     if column.name not in ("claim", "claimed_at", "twins_searched_at", "slurm_name", "missing_since", "cancel_sent")
 ]
+# what the intent says, for good; the texts among it take longer to read than all the rest
+_FIXED = ("key", "name", "template", "site", "submission", "outputs", "decision", "waits_for", "created_at")
+CHANGING = [column for column in COLUMNS if column.name not in _FIXED]
 
 
 def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
@@ -134,25 +137,38 @@ def new_job(intent: Intent, created_at: float) -> Job:
 
 
 def job(found: Any) -> Job:
-    """A job from its columns and `problem` and `answered_at` of its site: what goes on at a silent site is UNKNOWN."""
-    values = dict(found._mapping)
+    """A job from its columns and `problem` and `answered_at` of its site."""
+    values = _changing(dict(found._mapping))
+    values |= {
+        "created_at": datetime.fromtimestamp(values["created_at"], UTC),
+        "submission": Submission(**values["submission"]),
+        "outputs": tuple(values["outputs"]),
+        "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
+    }
+    return Job(**values)
+
+
+def job_again(known: Job, found: Any) -> Job:
+    """A job that is known, as it is now, from what of its columns changes."""
+    values = _changing(dict(found._mapping))
+    return replace(known, **{column.name: values[column.name] for column in CHANGING})
+
+
+def _changing(values: dict[str, Any]) -> dict[str, Any]:
+    """What goes on at a silent site is UNKNOWN."""
     problem, answered_at = values.pop("problem"), values.pop("answered_at")
     if values["phase"] == Phase.RELEASED:
         if values["state"] != JobState.UNKNOWN:  # otherwise the site answers, and does not have it
             values["seen_at"] = max(filter(None, (values["seen_at"], answered_at)), default=None)
         if problem:
             values |= {"state": JobState.UNKNOWN, "reason": problem}
-    for name in ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start"):
+    for name in ("attempted_at", "seen_at", "started_at", "ended_at", "estimated_start"):
         values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
-    values |= {
+    return values | {
         "phase": Phase(values["phase"]),
         "state": JobState(values["state"]),
-        "submission": Submission(**values["submission"]),
-        "outputs": tuple(values["outputs"]),
-        "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
         "tasks": {JobState(state): count for state, count in values["tasks"].items()},
     }
-    return Job(**values)
 
 
 def seen(status: JobStatus, ended: bool, now: float) -> dict[str, Any]:
