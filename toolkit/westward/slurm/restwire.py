@@ -73,9 +73,7 @@ class Wire:
         text = self._text(method, target, headers, body)
         connection, used = self._take()
         try:
-            connection.sock.settimeout(timeout_s)
-            connection.sock.sendall(text)
-            status, content = connection.answer()
+            status, content = connection.ask(text, timeout_s)
         except (OSError, _Broken) as error:
             connection.close()
             silent = isinstance(error, ConnectionError) and not connection.heard
@@ -157,9 +155,12 @@ class _Connection:
         with suppress(OSError):
             self.sock.close()
 
-    def answer(self) -> tuple[int, bytes]:
-        """Status and body."""
+    def ask(self, text: bytes, timeout_s: float) -> tuple[int, bytes]:
+        """Status and body of the answer to a request."""
+        if self.sock.gettimeout() != timeout_s:
+            self.sock.settimeout(timeout_s)
         self.heard, status = False, 100
+        self.sock.sendall(text)
         while 100 <= status < 200:
             status, fields = self._head()
         content = b"" if status in _NO_BODY else self._body(fields)
