@@ -26,6 +26,9 @@ pair: [1, "${size}"]
 same: ${pair}
 other: ${.chosen}
 home: ${oc.env:WESTWARD_TEST,none}
+flag: true
+mixed: "a ${size}/${half}=${flag}, '${which}' ${nodes}"
+odd: ["$1 ${size}", "\\\\${size} ${half}", "${half}", "${flag}${flag}", "${ size }"]
 inner: {a: "${size}", b: "${.a}", c: "${inner.a}", d: plain}
 command: [echo, "${size}", "${chosen}", "${pair[1]}", "${inner.b}", "\\\\${size}", plain]
 nodes: ${size}
@@ -53,6 +56,15 @@ OF_TRICKY = [
     "home=x",
     "half=1",
     "half=x",
+    "half=1e-7",
+    "half=-inf",
+    "half='$'",
+    "half='???'",
+    r"half='a\b'",
+    "half=[1]",
+    "flag=false",
+    "flag=null",
+    "flag=1",
 ]
 
 

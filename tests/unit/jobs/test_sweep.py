@@ -6,6 +6,8 @@ import math
 
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -40,8 +42,12 @@ def lines(draw: some.DrawFn) -> tuple[str, int]:
             return f"{key}=range({first}.0,{first + count}.0,0.5)", 2 * count
 
 
-def meant(point: list[str]) -> list[tuple[str, object]]:
-    parsed = parse_overrides(point)
+def meant(point: list[str]) -> list[tuple[str, object]] | None:
+    """None where Hydra cannot read what its own sweep says: it leaves out the quotes of choice(0,"it's")."""
+    try:
+        parsed = parse_overrides(point)
+    except InputError:
+        return None
     assert not any(override.is_sweep_override() for override in parsed)
     return [(override.get_key_element(), override.value()) for override in parsed]
 
@@ -55,6 +61,21 @@ def test_the_points_are_those_of_hydra(drawn: list[tuple[str, int]]) -> None:
     assert len(points) == math.prod(counts.values())
     (theirs,) = BasicSweeper.split_arguments(parse_overrides(overrides), None)
     assert [meant(point) for point in points] == [meant(list(point)) for point in theirs]
+
+
+@pytest.mark.parametrize(
+    "value", ["1", "1024", "9" * 18, "9" * 19, "0", "-1", "+1", "1_0", "01", "1.0", "1 ", "1,2", "²", "{a:1}", "x"]
+)
+@pytest.mark.parametrize("key", ["size", "+size", "++env.X", "policy@a", "a/b", "size ", "", "~size", "0", "a b"])
+def test_an_override_is_read_as_hydra_reads_it(key: str, value: str) -> None:
+    text = f"{key}={value}"
+    try:
+        (theirs,) = OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        with pytest.raises(InputError):
+            parse_overrides([text])
+        return
+    assert parse_overrides([text]) == parse_overrides([text]) == [theirs]
 
 
 def test_the_last_key_changes_fastest() -> None:

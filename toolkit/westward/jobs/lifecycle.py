@@ -11,12 +11,13 @@ Many jobs go together: one transaction and one call to their site for each step,
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
-from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from westward.errors import NotFound, StorageError, WestwardError
 from westward.jobs import dependencies, steps, watching
@@ -29,7 +30,12 @@ from westward.slurm.client import InDoubt, SlurmClient, open_client
 from westward.slurm.script import render
 from westward.store.ledger import UNSETTLED, Intent, Job, Ledger, Phase
 
+Item = TypeVar("Item")
 Step = Callable[[str, Job], None]
+# parts of a stream that go their way at the same time: while one is written down, the other keeps its site at work
+ON_THEIR_WAY = 2
+# a part of a stream leaves with so many jobs, or more where the parts before it are still on their way
+AT_LEAST = 32
 
 
 class Jobs:
@@ -50,6 +56,7 @@ class Jobs:
         self._sites = sites
         self._connect = connect
         self._clients: dict[str, SlurmClient] = {}
+        self._connecting = threading.Lock()
         self._on_step = on_step
         self._steps = Steps(ledger, self._client, self._tell)
         self._told: tuple[Decision, dict[str, Any]] | None = None
@@ -90,7 +97,7 @@ class Jobs:
         Raises:
             InputError: one of them cannot be rendered, or can never start; then none was submitted.
         """
-        return [job if error is None else error for job, error in self._submit(wanted)]
+        return [_answer(pair) for pair in self._submit(wanted)]
 
     def submit_stream(self, wanted: Iterable[tuple[JobSpec, Decision]]) -> Iterator[Job | WestwardError]:
         """As `submit_many`, for as many jobs as come: while some are on their way to their sites, the next are taken from `wanted`.
@@ -101,20 +108,33 @@ class Jobs:
             InputError: as `submit_many`; what was taken from `wanted` after those jobs was not submitted either.
         """
         source = iter(wanted)
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            on_their_way: Future[list[Job | WestwardError]] | None = None
-            while some := list(islice(source, steps.TOGETHER)):
-                answers = on_their_way.result() if on_their_way is not None else []
-                on_their_way = pool.submit(self.submit_many, some)
-                yield from answers
-            if on_their_way is not None:
-                yield from on_their_way.result()
+        sent: deque[Future[list[tuple[Job, WestwardError | None]]]] = deque()
+        problem: WestwardError | None = None
+        with ThreadPoolExecutor(ON_THEIR_WAY) as pool:
+            while problem is None:
+                try:
+                    intents = self._intents(_gathered(source, lambda: _room(sent)))
+                except WestwardError as error:
+                    intents, problem = [], error
+                while sent and (sent[0].done() or not intents or not _room(sent)):
+                    yield from map(_answer, sent.popleft().result())
+                if not intents:
+                    break
+                sent.append(pool.submit(self._carry_on, self._ledger.add(intents)))
+        if problem is not None:
+            raise problem
 
     def _submit(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[tuple[Job, WestwardError | None]]:
+        return self._carry_on(self._ledger.add(self._intents(wanted)))
+
+    def _intents(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[Intent]:
         named = {dependency.key for spec, _ in wanted for dependency in spec.depends_on}
         if named:  # as they are now: a cluster refuses to wait for a job that it has already forgotten
             self.refresh([self._ledger.find(key) for key in sorted(named)])
-        jobs = self._ledger.add([self._intent(spec, decision) for spec, decision in wanted])
+        return [self._intent(spec, decision) for spec, decision in wanted]
+
+    def _carry_on(self, jobs: Sequence[Job]) -> list[tuple[Job, WestwardError | None]]:
+        """From the intent on, as far as it goes; what went wrong with a job beside it."""
         keys = [job.key for job in jobs]
         try:
             self._tell("intent", jobs)
@@ -124,7 +144,7 @@ class Jobs:
                 )
                 # the user sees a failure and may submit again: what did not reach the cluster must never go there
                 self._ledger.refused(self._never_sent(failed))
-            return [(job, _told(job, failed.get(job.key))) for job in self._ledger.get_many(keys)]
+            return [(job, _told(job, failed.get(job.key))) for job in self._ledger.again(jobs)]
         except StorageError as error:
             which = f"job {keys[0]}" if len(keys) == 1 else f"{len(keys)} jobs ({keys[0]} to {keys[-1]})"
             raise StorageError(
@@ -150,9 +170,16 @@ class Jobs:
         submission = render(spec, offer, self._sites[offer.site], key, native)
         if waits_for:
             submission = replace(submission, hold=True)
-        if self._told is None or self._told[0] is not decision:  # many jobs may rest on one decision
-            self._told = decision, {**asdict(decision), "decided_at": decision.decided_at.isoformat()}
-        return Intent(key, spec.name, spec.template, offer.site, submission, spec.outputs, self._told[1], waits_for)
+        decided = self._facts(decision)
+        return Intent(key, spec.name, spec.template, offer.site, submission, spec.outputs, decided, waits_for)
+
+    def _facts(self, decision: Decision) -> dict[str, Any]:
+        """The decision as the ledger keeps it. Many jobs may rest on one."""
+        known = self._told
+        if known is None or known[0] is not decision:
+            known = decision, {**asdict(decision), "decided_at": decision.decided_at.isoformat()}
+            self._told = known
+        return known[1]
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
@@ -221,9 +248,10 @@ class Jobs:
             raise NotFound(
                 f"site '{site}' is no longer described here", "put its description back, or bring its lab up again"
             )
-        if site not in self._clients:
-            self._clients[site] = self._connect(self._sites[site])
-        return self._clients[site]
+        with self._connecting:
+            if site not in self._clients:
+                self._clients[site] = self._connect(self._sites[site])
+            return self._clients[site]
 
     def _tell(self, step: str, jobs: Iterable[Job]) -> None:
         if self._on_step is not None:
@@ -244,6 +272,25 @@ def _told(job: Job, error: WestwardError | None) -> WestwardError | None:
     told = type(error)(f"{error}; {where}", then)
     told.__cause__ = error
     return told
+
+
+def _gathered(source: Iterator[Item], room: Callable[[], bool]) -> list[Item]:
+    """The next things that go together: those that come until there is room for them; none where none is left."""
+    some: list[Item] = []
+    for item in source:
+        some.append(item)
+        if len(some) >= steps.TOGETHER or (len(some) >= AT_LEAST and room()):
+            break
+    return some
+
+
+def _room(sent: Iterable[Future[Any]]) -> bool:
+    return sum(not one.done() for one in sent) < ON_THEIR_WAY
+
+
+def _answer(told: tuple[Job, WestwardError | None]) -> Job | WestwardError:
+    job, error = told
+    return job if error is None else error
 
 
 def _joined(answers: Iterable[Mapping[str, WestwardError]]) -> dict[str, WestwardError]:

@@ -8,8 +8,10 @@ earlier place. The product is made here because the Compose API runs no sweeper.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from itertools import islice, product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -20,6 +22,7 @@ from westward.errors import InputError
 
 # as many jobs as slurmctld holds unless its sysadmin lets it hold more (MaxJobCount): one sweep more would fill a cluster
 MOST_POINTS = 10_000
+_NUMBER = re.compile("[1-9][0-9]{0,17}", re.ASCII)
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -29,7 +32,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         InputError: one of them is not of that form.
     """
     try:
-        return _parser().parse_overrides(list(overrides))
+        return [_parse(text) for text in overrides]
     except HydraException as error:
         wrong = next((text for text in overrides if "=" not in text), None)
         what = f"'{wrong}' is not of the form key=value" if wrong else _first_line(error)
@@ -91,6 +94,20 @@ def _too_many(what: str) -> InputError:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _parse(text: str) -> Override:
+    """A sweep names the same few texts again and again, or whole numbers: those differ from one another by the number only."""
+    key, equals, value = text.partition("=")
+    if equals and _NUMBER.fullmatch(value):
+        return replace(_parsed(f"{key}=0"), _value=int(value), input_line=text)
+    return _parsed(text)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Override:
+    (parsed,) = _parser().parse_overrides([text])
+    return parsed
 
 
 @cache

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
+from operator import getitem
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -80,6 +81,8 @@ class JobConfig:
     waiting_price_per_h: float = 0.0
 
 
+_SCALARS = (int, float, bool, str)
+_INTERPOLATION = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
 _OPEN = ("env", "options")  # mappings whose keys are the user's own
 _COMMON = {item.name for item in fields(JobConfig)}
 _TYPES = get_type_hints(JobConfig)
@@ -170,6 +173,7 @@ class _Base:
         self._texts = {key: repr(value) for key, value in self._raw.items()}
         self._plain = _plain(template, self._config)
         self._printed = {key: repr(value) for key, value in self._plain.items()}
+        self._of_tops: dict[frozenset[str], set[str]] = {}
         self.checked = _checked(template, self._plain)
 
     def changed(self, overrides: Sequence[Override]) -> dict[str, Any] | None:
@@ -182,8 +186,9 @@ class _Base:
                 for override in overrides:
                     key, adds = override.key_or_group, _opens(override) or override.is_force_add()
                     OmegaConf.update(self._config, key, override.value(), merge=True, force_add=adds)
-                names = self._concerned(tops)
-                again = {key: self._typed(key, self._resolved(key, tops, names)) for key in self._raw if key in names}
+                names = self._concerned(frozenset(tops))
+                anew = _Anew(self._config, names, _given(overrides), self._plain)
+                again = {key: self._typed(key, self._resolved(key, tops, anew)) for key in self._raw if key in names}
                 return {**self.checked, **again}
             except OmegaConfBaseException:
                 return None
@@ -191,19 +196,23 @@ class _Base:
                 for top in tops:
                     OmegaConf.update(self._config, top, self._raw[top], merge=False)
 
-    def _concerned(self, tops: AbstractSet[str]) -> set[str]:
+    def _concerned(self, tops: frozenset[str]) -> set[str]:
         """The keys whose values may be others when those of `tops` are: an interpolation spells what it refers to, or calls a resolver."""
+        if tops not in self._of_tops:
+            self._of_tops[tops] = self._mentioning(tops)
+        return self._of_tops[tops]
+
+    def _mentioning(self, tops: AbstractSet[str]) -> set[str]:
         names = {*tops, *(key for key, text in self._texts.items() if "${" in text and ":" in text)}
         while more := {key for key, text in self._texts.items() if key not in names and _mentions(text, names)}:
             names |= more
         return names
 
-    def _resolved(self, key: str, tops: AbstractSet[str], names: AbstractSet[str]) -> Any:
+    def _resolved(self, key: str, tops: AbstractSet[str], anew: _Anew) -> Any:
         """The value of a key, of which only what may be another is resolved anew."""
-        raw, node = self._raw[key], self._config[key]
-        if key not in tops and isinstance(raw, dict | list):
-            return _again(node, raw, self._plain[key], names)
-        return _contents(node)
+        if key in tops:
+            return _contents(self._config[key])
+        return anew.at((key,), self._raw[key], self._plain[key])
 
     def _typed(self, key: str, value: Any) -> Any:
         """The value, which is of the key's type or refused. What was not changed is right already; 1, 1.0 and True differ in print only."""
@@ -220,18 +229,60 @@ def _mentions(text: str, names: AbstractSet[str]) -> bool:
     return any(name in text for name in names)
 
 
-def _again(node: Any, raw: Any, plain: Any, names: AbstractSet[str]) -> Any:
-    """`plain`, with what in it mentions one of the names, or is relative, resolved anew."""
-    if isinstance(raw, dict):
-        return {key: _again_inside(node, key, text, plain[key], names) for key, text in raw.items()}
-    return [_again_inside(node, place, text, plain[place], names) for place, text in enumerate(raw)]
+@dataclass(frozen=True, slots=True)
+class _Anew:
+    """What is resolved again after a change.
+
+    Attributes:
+        config: what was changed.
+        names: the keys that may have another value than before.
+        given: those of them whose new value is given, and is no container and no interpolation.
+        before: what each key was before the change.
+    """
+
+    config: DictConfig
+    names: AbstractSet[str]
+    given: Mapping[str, Any]
+    before: Mapping[str, Any]
+
+    def at(self, path: tuple[Any, ...], raw: Any, plain: Any) -> Any:
+        """`plain`, the value there, with what in it mentions one of the names, or is relative, resolved anew."""
+        if isinstance(raw, dict):
+            return {key: self.at((*path, key), text, plain[key]) for key, text in raw.items()}
+        if isinstance(raw, list):
+            return [self.at((*path, place), text, plain[place]) for place, text in enumerate(raw)]
+        if not isinstance(raw, str) or "${" not in raw:
+            return plain
+        if not ("${." in raw or ":" in raw or _mentions(raw, self.names)):
+            return plain
+        filled = self._filled(raw)
+        return _contents(reduce(getitem, path, self.config)) if filled is None else filled
+
+    def _filled(self, text: str) -> Any:
+        """A text of which OmegaConf makes nothing but this, and takes long: `${KEY}` of known values. None for any other."""
+        keys = _INTERPOLATION.findall(text)
+        values = {key: self._known(key) for key in keys}
+        if "\\" in text or len(keys) < text.count("$") or None in values.values():
+            return None
+        alone = _INTERPOLATION.fullmatch(text)
+        return values[alone[1]] if alone else _INTERPOLATION.sub(lambda found: str(values[found[1]]), text)
+
+    def _known(self, key: str) -> Any:
+        if key in self.names:
+            return self.given.get(key)
+        value = self.before.get(key)
+        return value if type(value) in _SCALARS else None
 
 
-def _again_inside(node: Any, place: Any, raw: Any, plain: Any, names: AbstractSet[str]) -> Any:
-    if isinstance(raw, dict | list):
-        return _again(node[place], raw, plain, names)
-    stays = not isinstance(raw, str) or "${" not in raw or not ("${." in raw or ":" in raw or _mentions(raw, names))
-    return plain if stays else _contents(node[place])
+def _given(overrides: Sequence[Override]) -> dict[str, Any]:
+    """The new values, by key, of keys that are given one as a whole; None for what has to be resolved first."""
+    given: dict[str, Any] = {}
+    for override in overrides:
+        top, _, inner = override.key_or_group.partition(".")
+        value = None if inner else override.value()
+        resolved = type(value) in _SCALARS and not (isinstance(value, str) and ("$" in value or value == MISSING))
+        given[top] = value if resolved else None
+    return given
 
 
 def _contents(value: Any) -> Any:

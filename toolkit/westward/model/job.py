@@ -26,7 +26,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # the name of an environment v
 
 def new_key() -> str:
     """A key no other job has: 12 base32 characters (60 random bits), in lower case."""
-    return "".join(secrets.choice(KEY_ALPHABET) for _ in range(KEY_LENGTH))
+    return "".join(KEY_ALPHABET[byte % len(KEY_ALPHABET)] for byte in secrets.token_bytes(KEY_LENGTH))
 
 
 def slurm_name(name: str, key: str) -> str:

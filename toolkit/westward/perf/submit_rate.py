@@ -28,6 +28,7 @@ import itertools
 import json
 import shlex
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -110,12 +111,17 @@ class _OneAtATime:
 
     def __init__(self, inner: SlurmClient) -> None:
         self._inner = inner
+        self._one = threading.Lock()
 
     def submit(self, submissions: Sequence[Submission]) -> list[int | WestwardError]:
-        return [answer for submission in submissions for answer in self._inner.submit([submission])]
+        return [self._alone(self._inner.submit, submission)[0] for submission in submissions]
 
     def release(self, job_ids: Sequence[int]) -> dict[int, WestwardError]:
-        return {job_id: error for one in job_ids for job_id, error in self._inner.release([one]).items()}
+        return {job_id: error for one in job_ids for job_id, error in self._alone(self._inner.release, one).items()}
+
+    def _alone(self, call: Callable[[Sequence[Any]], Any], one: Any) -> Any:
+        with self._one:
+            return call([one])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

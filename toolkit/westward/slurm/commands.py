@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -60,11 +61,18 @@ class Commands(Protocol):
 class LocalCommands:
     """The commands of this host."""
 
+    def __init__(self) -> None:
+        self._free = threading.BoundedSemaphore(AT_ONCE)
+
     def each(self, requests: Sequence[Request], *, at_once: int, timeout_s: float, repeat: bool) -> list[Answer]:
         if len(requests) == 1 or at_once == 1:
-            return [_run(request, timeout_s) for request in requests]
+            return [self._run(request, timeout_s) for request in requests]
         with ThreadPoolExecutor(min(at_once, len(requests), AT_ONCE)) as pool:
-            return list(pool.map(lambda request: _run(request, timeout_s), requests))
+            return list(pool.map(lambda request: self._run(request, timeout_s), requests))
+
+    def _run(self, request: Request, timeout_s: float) -> Answer:
+        with self._free:
+            return _run(request, timeout_s)
 
     def close(self) -> None:
         pass

@@ -8,6 +8,7 @@ cluster itself refuses (`SiteRefused`) would be refused there as well.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -37,15 +38,17 @@ class _Way:
         self._site = site
         self._client: SlurmClient | None = None
         self._down_until = 0.0
+        self._opening = threading.Lock()
 
     @property
     def down(self) -> bool:
         return self.error is not None and time.monotonic() < self._down_until
 
     def client(self) -> SlurmClient:
-        if self._client is None:
-            self._client = clients.open_door(self._site, self.door)
-        return self._client
+        with self._opening:
+            if self._client is None:
+                self._client = clients.open_door(self._site, self.door)
+            return self._client
 
     def works(self) -> None:
         self.error = None

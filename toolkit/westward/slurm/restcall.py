@@ -60,12 +60,10 @@ class Caller:
             raise InputError(f"site '{site}': {error}", "correct the door in the site's description") from error
         self.version: str | None = None
         self._negotiating = threading.Lock()
-        self._workers: ThreadPoolExecutor | None = None
+        self._workers = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rest")
 
     def close(self) -> None:
-        if self._workers is not None:
-            self._workers.shutdown()
-            self._workers = None
+        self._workers.shutdown()
         self._wire.close()
 
     def call(
@@ -135,8 +133,6 @@ class Caller:
         return results  # type: ignore[return-value]
 
     def _side_by_side(self, work: Callable[[], None], workers: int, stopped: list[WestwardError]) -> None:
-        if self._workers is None:
-            self._workers = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="rest")
         running = [self._workers.submit(work) for _ in range(workers)]
         try:
             for future in running:

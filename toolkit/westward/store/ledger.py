@@ -19,7 +19,7 @@ from westward.directories import state_dir
 from westward.errors import InputError, NotFound
 from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
 from westward.store import leases, owner, rows
-from westward.store.database import Connection, open_database
+from westward.store.database import open_database
 from westward.store.leases import Lease
 from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, Watched
 
@@ -63,6 +63,16 @@ class Ledger:
         """The jobs of those keys, in their order."""
         found = {job.key: job for part in _parts(keys) for job in self._select("key IN :keys", keys=part)}
         return [found[key] for key in keys]
+
+    def again(self, jobs: Sequence[Job]) -> list[Job]:
+        """These jobs as they are now, in their order."""
+        known = {job.key: job for job in jobs}
+        query = f"SELECT key, {rows.CHANGING}, {_OF_SITE} WHERE key IN :keys"
+        now: dict[str, Job] = {}
+        with self._reading() as db:
+            for part in _parts(list(known)):
+                now |= {key: rows.job_again(known[key], found) for key, *found in db.rows(query, keys=part)}
+        return [now[job.key] for job in jobs]
 
     def find(self, text: str) -> Job:
         """The job that a user names: by its key, the beginning of it, or the name it has at its cluster.
@@ -218,7 +228,8 @@ class Ledger:
         values = "phase = 'held', job_id = :job_id, reason = '', seen_at = :now, missing_since = NULL"
         now = _now()
         with self._transaction() as db:
-            ours = self._which(db, list(ids), without, me=self._owner)
+            which = f"SELECT key FROM jobs WHERE key IN :keys AND {without}"
+            ours = {key for part in _parts(list(ids)) for (key,) in db.rows(which, keys=part, me=self._owner)}
             told = [{"key": key, "job_id": ids[key], "now": now, "me": self._owner} for key in ours]
             if told:
                 db.write_each(f"UPDATE jobs SET {values} WHERE key = :key AND {without}", told)
@@ -340,10 +351,7 @@ class Ledger:
         if limit is not None:
             which, values = f"{which} LIMIT :limit", {**values, "limit": limit}
         # the keys first, since whole rows are long and take long to sort
-        query = (
-            f"SELECT {rows.COLUMNS}, problem, answered_at FROM jobs LEFT JOIN sites ON sites.name = jobs.site "
-            f"WHERE key IN ({which}) ORDER BY {_NEWEST_FIRST}"
-        )
+        query = f"SELECT {rows.COLUMNS}, {_OF_SITE} WHERE key IN ({which}) ORDER BY {_NEWEST_FIRST}"
         with self._reading() as db:
             return [rows.job(row) for row in db.rows(query, **values)]
 
@@ -363,15 +371,9 @@ class Ledger:
         """Write the same into those of the rows for which `where` holds; which they are."""
         if not keys:
             return set()
+        query = f"UPDATE jobs SET {changes} WHERE key IN :keys AND {where} RETURNING key"
         with self._transaction() as db:
-            found = self._which(db, sorted(keys), where, **values)
-            for part in _parts(sorted(found)):
-                db.write(f"UPDATE jobs SET {changes} WHERE key IN :keys", keys=part, **values)
-        return found
-
-    def _which(self, db: Connection, keys: Sequence[str], where: str, **values: Any) -> set[str]:
-        query = f"SELECT key FROM jobs WHERE key IN :keys AND {where}"
-        return {key for part in _parts(keys) for (key,) in db.rows(query, keys=part, **values)}
+            return {key for part in _parts(sorted(keys)) for (key,) in db.rows(query, keys=part, **values)}
 
     def _tell_ours(self, reasons: Mapping[str, str], changes: str) -> None:
         """As `_tell`, into those whose claim is ours; `changes` may name the time as :now."""
@@ -397,6 +399,7 @@ _OURS = "claim = :me"
 _LET_GO = "phase = 'released'"
 _UNSETTLED = _in(UNSETTLED)
 _FINAL = f"state IN ({', '.join(repr(str(state)) for state in JobState if state.final)})"
+_OF_SITE = "problem, answered_at FROM jobs LEFT JOIN sites ON sites.name = jobs.site"
 _NEWEST_FIRST = "created_at DESC, key"
 
 

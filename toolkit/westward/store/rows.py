@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -98,6 +98,10 @@ _COLUMNS = tuple(column.name for column in fields(Job))
 COLUMNS = ", ".join(f"jobs.{name}" for name in _COLUMNS)
 _JSON = ("submission", "outputs", "decision", "waits_for", "tasks")
 _MOMENTS = ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start")
+# what the intent says, for good; the texts among it take longer to read than all the rest
+_FIXED = ("key", "name", "template", "site", "submission", "outputs", "decision", "waits_for", "created_at")
+_CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
+CHANGING = ", ".join(f"jobs.{name}" for name in _CHANGING)
 
 
 def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
@@ -145,29 +149,44 @@ def new_job(intent: Intent, created_at: float) -> Job:
 
 
 def job(found: Sequence[Any]) -> Job:
-    """A job from its columns and `problem` and `answered_at` of its site: what goes on at a silent site is UNKNOWN."""
+    """A job from its columns and `problem` and `answered_at` of its site."""
+    values = _read(_COLUMNS, found)
+    return Job(
+        **values
+        | {
+            "submission": Submission(**values["submission"]),
+            "outputs": tuple(values["outputs"]),
+            "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
+        }
+    )
+
+
+def job_again(known: Job, found: Sequence[Any]) -> Job:
+    """A job that is known, as it is now, from what of its columns changes, `problem` and `answered_at` of its site."""
+    return replace(known, **_read(_CHANGING, found))
+
+
+def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
+    """Those columns as values of ours; what goes on at a silent site is UNKNOWN."""
     *columns, problem, answered_at = found
-    values = dict(zip(_COLUMNS, columns, strict=True))
+    values = dict(zip(names, columns, strict=True))
     if values["phase"] == Phase.RELEASED:
         if values["state"] != JobState.UNKNOWN:  # otherwise the site answers, and does not have it
             values["seen_at"] = max(filter(None, (values["seen_at"], answered_at)), default=None)
         if problem:
             values |= {"state": JobState.UNKNOWN, "reason": problem}
     for name in _MOMENTS:
-        values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
+        if name in values:
+            values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
     for name in _JSON:  # PostgreSQL's driver has read them already
-        if isinstance(values[name], str):
+        if isinstance(values.get(name), str):
             values[name] = json.loads(values[name])
-    values |= {
+    return values | {
         "phase": Phase(values["phase"]),
         "state": JobState(values["state"]),
         "cancelled": bool(values["cancelled"]),
-        "submission": Submission(**values["submission"]),
-        "outputs": tuple(values["outputs"]),
-        "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
         "tasks": {JobState(state): count for state, count in values["tasks"].items()},
     }
-    return Job(**values)
 
 
 _SEEN = (
