@@ -15,7 +15,7 @@ WHOLE = {
     "no body at all": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
     "an empty one": (b"HTTP/1.1 500\r\nContent-Length: 0\r\n\r\n", 500, b""),
     "chunks": (
-        b"HTTP/1.1 502 Bad\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=1\r\nabc\r\nA \r\n0123456789\r\n0\r\nT: x\r\n\r\n",
+        b"HTTP/1.1 502 Bad\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=1\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: x\r\n\r\n",
         502,
         b"abc0123456789",
     ),
