@@ -87,10 +87,10 @@ def writable(door: Door, directory: str) -> bool | None:
     """Whether this user can write into a directory at the site; None where the door cannot tell: it takes a shell."""
     if not isinstance(door, ShellDoor):
         return None
-    from westward.slurm.commands import Commands, LocalCommands, Request
-    from westward.slurm.remote import RemoteCommands
+    from westward.slurm.commands import Request
+    from westward.slurm.shell import commands_at
 
-    commands: Commands = LocalCommands() if door.host is None else RemoteCommands(door)
+    commands = commands_at(door)
     try:
         request = Request(("test", "-w", directory))
         (answer,) = commands.each([request], at_once=1, timeout_s=TIMEOUT_S, repeat=True)

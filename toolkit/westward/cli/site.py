@@ -25,7 +25,7 @@ from westward.catalogue.load import (
 )
 from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
-from westward.cli import show, sitetables, sitewrite
+from westward.cli import show, siteimport, sitetables, sitewrite
 from westward.directories import config_dir
 from westward.errors import InputError, NotFound, Unreachable
 from westward.model.site import Site
@@ -210,6 +210,45 @@ def check(
             if len(closed) == 1
             else Unreachable(f"no way into {', '.join(name for name, _ in closed)}")
         )
+
+
+@app.command("import")
+def import_site(
+    host: Annotated[
+        str, typer.Argument(help="[USER@]HOST[:PORT] for ssh, or local: the controller, where all its files are.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The inventory; ./CLUSTER if not given.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", metavar="DIR", help="Write nothing; compare with this inventory.")
+    ] = None,
+    sudo: Annotated[bool, typer.Option("--sudo", help="Read files there with 'sudo -n'.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the files of an inventory that is there.")] = False,
+    user: Annotated[str | None, typer.Option("--user", help="Your user name there, and Ansible's.")] = None,
+    identity_file: Annotated[Path | None, typer.Option("--identity-file", help="Your private ssh key.")] = None,
+    known_hosts: Annotated[
+        Path | None, typer.Option("--known-hosts", help="Host keys to trust beside your own.")
+    ] = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """Read a cluster that runs, and write an inventory from which the roles make the same. Nothing is changed there.
+
+    What they would write is compared with what it has, by meaning: every difference is told, and the exit code is then 1.
+    """
+    if out is not None and against is not None:
+        raise InputError("--against writes nothing, and --out names where to write", "give one of them")
+    options = DoorOptions(
+        user, identity_file=_file(identity_file, "--identity-file"), known_hosts=_file(known_hosts, "--known-hosts")
+    )
+    with _waiting(f"reading {host}"):
+        imported = siteimport.read(host, options, out=out, against=against, sudo=sudo, force=force)
+    if as_json:
+        show.print_json(siteimport.facts(imported))
+    else:
+        siteimport.tell(imported)
+    if not imported.same:
+        raise siteimport.differs(imported)
 
 
 def _target(name: str, overwrite: bool) -> Path:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import jinja2
 
 from westward.lab.topology import ClusterPlan, LabPartition
+from westward.slurm import conftext
 
-TEMPLATES = Path(__file__).parent.parent / "_data" / "slurm" / "conf"
 REST_PORT = 6820
 SSH_PORT = 2222  # an ordinary user may listen there
 
@@ -43,15 +40,7 @@ class SlurmValues:
 
 def render(template: str, values: SlurmValues) -> str:
     """The text of `slurm.conf`, `gres.conf`, `cgroup.conf` or `slurmdbd.conf`."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(f"{template}.j2").render(asdict(values))
+    return conftext.render(template, asdict(values))
 
 
 def lab_values(plan: ClusterPlan, database_password: str) -> SlurmValues:

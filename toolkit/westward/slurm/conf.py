@@ -197,7 +197,8 @@ def _pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
     while text[at:].strip():
         match = _PAIR.match(text, at)
         if match is None:
-            raise InputError(f"{where}: KEY=VALUE was expected, not '{text[at:].strip()}'")
+            rest = "what is there" if "pass" in text.lower() else f"'{text[at:].strip()}'"  # a password is not repeated
+            raise InputError(f"{where}: KEY=VALUE was expected, not {rest}")
         if match[2]:
             raise InputError(f"{where}: '{match[1]}{match[2]}=' is no '=', and the key '{match[1]}' knows no other")
         yield match[1], match[4] if match[3] is None else match[3]

@@ -166,7 +166,7 @@ def _gres(text: str) -> Meaning:
 
 
 _KINDS: Mapping[Callable[[str], Meaning], str] = {
-    _flag: """AllowSpecResourcesUsage DisableRootJobs PriorityFavorSmall TrackWCKey UsePAM UsePam KillOnBadExit JobRequeue JobFileAppend
+    _flag: """AllowSpecResourcesUsage DisableRootJobs PriorityFavorSmall TrackWCKey UsePAM KillOnBadExit JobRequeue JobFileAppend
         EnforcePartLimits GroupUpdateForce PropagatePrioProcess Default ExclusiveUser ExclusiveTopo Hidden LLN PowerDownOnIdle ReqResv RootOnly
         CgroupAutomount CgroupJobIdPaths ConstrainCores ConstrainDevices ConstrainKmemSpace ConstrainRAMSpace ConstrainSwapSpace EnableControllers
         IgnoreSystemd IgnoreSystemdOnFailure SignalChildrenProcesses AllowNoDefAcct AllResourcesAbsolute ArchiveEvents ArchiveJobs ArchiveJobEnv
@@ -205,6 +205,7 @@ _KINDS: Mapping[Callable[[str], Meaning], str] = {
     _amounts: "TRESBillingWeights PriorityWeightTRES",
     _tres: "AccountingStorageTRES",
     _hosts: "AllocNodes",
+    _text: "SlurmUser StateSaveLocation SlurmdSpoolDir StorageUser StorageLoc StoragePass JobCompPass AccountingStoragePass",
     _gres: "Gres",
 }
 _READ = {key.lower(): read for read, keys in _KINDS.items() for key in keys.split()}
@@ -282,3 +283,16 @@ def _of_release(told: object, release: Release) -> str | None:
     known = sorted((release_of(str(version)), text) for version, text in told.items())
     fitting = [text for since, text in known if since <= release] or [known[0][1]]
     return None if fitting[-1] is None else str(fitting[-1])
+
+
+_SPELLED = {key.lower(): key for keys in _KINDS.values() for key in keys.split()}
+
+
+def spelled(key: str) -> str:
+    """A key as the manuals spell it, where it is known."""
+    return _SPELLED.get(key.lower(), key)
+
+
+def is_list(key: str) -> bool:
+    """Whether its values are lists with commas whose order says nothing."""
+    return _READ.get(key.lower()) in (_words, _options, _names, _amounts, _tres)

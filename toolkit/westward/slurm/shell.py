@@ -47,7 +47,7 @@ class ShellClient:
         self._door = door
         # the ClusterName that has still to be compared; empty once it has been, and where it is not known
         self._unproved = cluster
-        self._commands = commands or _commands(door)
+        self._commands = commands or commands_at(door)
         self._user: str | None = None
         # of arrays: what the queue said when it was last looked at, and what was told of it
         self._seen: dict[int, list[str]] = {}
@@ -435,7 +435,8 @@ def _said(answer: Answer) -> str:
     return answer.stdout if isinstance(answer, Completed) and answer.status == 0 else ""
 
 
-def _commands(door: ShellDoor) -> Commands:
+def commands_at(door: ShellDoor) -> Commands:
+    """The commands of the host behind a door."""
     if door.host is None:
         return LocalCommands()
     from westward.slurm.remote import RemoteCommands  # Fabric takes a while to load, and a local door does without it

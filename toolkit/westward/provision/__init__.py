@@ -1,0 +1,1 @@
+"""Provisioning: clusters that Ansible keeps."""

@@ -1,0 +1,219 @@
+"""A running cluster, read from one of its hosts: configuration files, what the daemons show, and the accounting. No secret leaves it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
+from westward.process import Completed
+from westward.slurm import confshown
+from westward.slurm.commands import AT_ONCE, Commands, Request
+from westward.slurm.conf import Conf, Settings, parse
+from westward.slurm.confcluster import KINDS, Configuration, of_confs
+from westward.slurm.confmeaning import Release, release_of
+
+CONFIGLESS = "/run/slurm/conf"  # where slurmd and sackd keep what slurmctld sends them
+TIMEOUT_S = 60.0
+# what stands for each password: an expression that a vault fills in
+SECRETS = {
+    "StoragePass": "{{vault_slurm_storage_pass}}",
+    "JobCompPass": "{{vault_slurm_jobcomp_pass}}",
+    "AccountingStoragePass": "{{vault_slurm_accounting_storage_pass}}",
+}
+# beside slurm.conf, and not written by the roles
+_UNMANAGED = re.compile(r".*\.(conf|lua|yaml)|plugstack\.conf\.d")
+_MANAGED = frozenset([*KINDS, "topology.yaml", "fake_gpus.conf"])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a cluster said of itself.
+
+    Attributes:
+        version: Slurm's, as `24.11.5`.
+        sources: by file, the path or the command that its content came from.
+        accounting: what sacctmgr printed for each query; None where there is no accounting.
+        notes: what its owner should know, each a sentence.
+    """
+
+    version: str
+    cluster: str
+    configuration: Configuration
+    sources: Mapping[str, str]
+    accounting: Mapping[str, str] | None = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_cluster(commands: Commands, queries: Mapping[str, Sequence[str]], sudo: bool = False) -> Reading:
+    """Read the cluster of that host.
+
+    Args:
+        queries: what to ask sacctmgr, by name.
+        sudo: read files with `sudo -n`, for those that the user may not read.
+
+    Raises:
+        Unreachable: the host, or slurmctld, does not answer.
+        InputError: a file cannot be read as Slurm would read it.
+    """
+    return _Host(commands, sudo).read(queries)
+
+
+def without_secrets(conf: Conf) -> Conf:
+    """The same with a stand-in for each password; munge's socket, which may stand in the place of one, is none."""
+    settings = dict(conf.settings)
+    stand_ins = Settings(SECRETS)
+    for key, value in settings.items():
+        if key in stand_ins and value and not value.startswith("/"):
+            settings[key] = stand_ins[key]
+    return replace(conf, settings=Settings(settings))
+
+
+class _Host:
+    """The host, with what it has told so far."""
+
+    def __init__(self, commands: Commands, sudo: bool) -> None:
+        self._commands, self._sudo = commands, ("sudo", "-n") if sudo else ()
+        self._denied: dict[str, str] = {}
+        self.notes: list[str] = []
+        self.sources: dict[str, str] = {}
+
+    def read(self, queries: Mapping[str, Sequence[str]]) -> Reading:
+        config, nodes, partitions = self._shown()
+        version = confshown.value(config, "SLURM_VERSION")
+        release = release_of(version)
+        parsed, topology = self._files(config, nodes, partitions, release)
+        configuration = of_confs(parsed, topology, release)
+        self._compare_with_running(config, nodes, configuration)
+        accounting = None
+        if confshown.value(config, "AccountingStorageType").endswith("slurmdbd"):
+            accounting = self._accounting(queries)
+        cluster = configuration.settings.get("ClusterName") or confshown.value(config, "ClusterName")
+        return Reading(version, cluster, configuration, self.sources, accounting, tuple(self.notes))
+
+    def _shown(self) -> tuple[str, str, str]:
+        argvs = [
+            ("scontrol", "show", "config"),
+            ("scontrol", "-a", "-o", "show", "node"),
+            ("scontrol", "-a", "-o", "show", "partition"),
+        ]
+        answers = self._ask(argvs)
+        for argv, answer in zip(argvs, answers, strict=True):
+            if answer.status:
+                raise Unreachable(
+                    f"'{' '.join(argv)}' fails there: {answer.complaint}",
+                    "is it a host of a cluster, and does slurmctld run?",
+                )
+        config, nodes, partitions = (answer.stdout for answer in answers)
+        return config, nodes, partitions
+
+    def _files(self, config: str, nodes: str, partitions: str, release: Release) -> tuple[dict[str, Conf], str]:
+        path = confshown.value(config, "SLURM_CONF") or "/etc/slurm/slurm.conf"
+        folders = list(dict.fromkeys([posixpath.dirname(path), CONFIGLESS]))
+        for folder in folders:
+            if found := self._file(folder, "slurm.conf"):
+                parsed = {"slurm.conf": found}
+                return self._beside(folder, folders[0], parsed)
+        denied = "; ".join(self._denied.values())
+        self.notes.append(
+            f"slurm.conf could not be read ({denied}): nodes, partitions and settings are what scontrol shows, without what has its default;"
+            " node sets, gres.conf and topology are not known. Read it with --sudo, or from a host where you may"
+        )
+        self.sources |= {"slurm.conf": "scontrol show config, node, partition", "cgroup.conf": "scontrol show config"}
+        parsed = {
+            "slurm.conf": without_secrets(confshown.slurm_conf(config, nodes, partitions, release)),
+            "cgroup.conf": confshown.cgroup_conf(config, release),
+        }
+        return parsed, ""
+
+    def _beside(self, folder: str, etc: str, parsed: dict[str, Conf]) -> tuple[dict[str, Conf], str]:
+        """The files that lie beside slurm.conf; slurmdbd.conf is never sent to other hosts."""
+        for name in ("gres.conf", "cgroup.conf", "topology.conf"):
+            if found := self._file(folder, name):
+                parsed[name] = found
+        if found := self._file(etc, "slurmdbd.conf"):
+            parsed["slurmdbd.conf"] = found
+        topology = self._text(posixpath.join(folder, "topology.yaml")) or ""
+        if topology:
+            self.sources["topology.yaml"] = posixpath.join(folder, "topology.yaml")
+        self._tell_denied(folder)
+        return parsed, topology
+
+    def _tell_denied(self, folder: str) -> None:
+        for path, why in self._denied.items():
+            if not path.endswith("slurm.conf"):
+                self.notes.append(f"{path} is there and could not be read ({why}); --sudo reads it")
+        listed = self._ask([(*self._sudo, "ls", "-1", folder)])[0].stdout.split("\n")
+        others = sorted(
+            name for name in listed if _UNMANAGED.fullmatch(name) and name not in _MANAGED and not self._included(name)
+        )
+        if others:
+            self.notes.append(f"also in {folder}, and left alone by the roles: {', '.join(others)}")
+
+    def _included(self, name: str) -> bool:
+        return any(posixpath.basename(path) == name for paths in self.sources.values() for path in paths.split(", "))
+
+    def _file(self, folder: str, name: str) -> Conf | None:
+        """A file with those that it includes; None where it is not there, or may not be read."""
+        path = posixpath.join(folder, name)
+        if self._text(path) is None:
+            return None
+        found = without_secrets(parse(path, self._must_read, KINDS[name]))
+        self.sources[name] = ", ".join(found.files)
+        return found
+
+    def _must_read(self, path: str) -> str:
+        text = self._text(path)
+        if text is None:
+            raise InputError(
+                f"'{path}', which is included, cannot be read: {self._denied.get(path, 'it is not there')}",
+                "read it with --sudo",
+            )
+        return text
+
+    def _text(self, path: str) -> str | None:
+        answer = self._ask([(*self._sudo, "cat", path)])[0]
+        if not answer.status:
+            return answer.stdout
+        if "No such file" not in answer.stderr:
+            self._denied[path] = answer.complaint.rpartition(": ")[2]
+        return None
+
+    def _compare_with_running(self, config: str, nodes: str, configuration: Configuration) -> None:
+        if confshown.value(config, "HASH_VAL").startswith("Different"):
+            self.notes.append(
+                "the files here are not those that slurmctld runs with (HASH_VAL): somebody changed them without 'scontrol reconfigure'"
+            )
+        known = set(re.findall(r"^NodeName=(\S+)", nodes, re.MULTILINE))
+        for names, what in (
+            (known - configuration.nodes.keys(), "slurmctld has nodes that no file names (dynamic ones?)"),
+            (configuration.nodes.keys() - known, "nodes of the files that slurmctld does not show"),
+        ):
+            if names:
+                self.notes.append(f"{what}: {', '.join(sorted(names))}")
+
+    def _accounting(self, queries: Mapping[str, Sequence[str]]) -> Mapping[str, str] | None:
+        answers = self._ask([("sacctmgr", "-nP", *query) for query in queries.values()])
+        failed = next((answer for answer in answers if answer.status), None)
+        if failed is not None:
+            self.notes.append(f"the accounting could not be read, so there is no slurm_accounts: {failed.complaint}")
+            return None
+        self.sources["accounting"] = "sacctmgr"
+        return {name: answer.stdout for name, answer in zip(queries, answers, strict=True)}
+
+    def _ask(self, argvs: Sequence[tuple[str, ...]]) -> list[Completed]:
+        found = []
+        for answer in self._commands.each(
+            [Request(argv) for argv in argvs], at_once=AT_ONCE, timeout_s=TIMEOUT_S, repeat=True
+        ):
+            if isinstance(answer, WestwardError):
+                raise answer
+            if answer.status == 127:
+                raise SiteRefused(
+                    f"'{answer.argv[0]}' is not installed there: {answer.complaint}",
+                    "name a host where Slurm's commands are",
+                )
+            found.append(answer)
+        return found
