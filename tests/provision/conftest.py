@@ -55,10 +55,11 @@ def state_of_hosts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def bare(topology: str, state: Path) -> Iterator[Fleet]:
+def bare(topology: str, state: Path, label: str = "") -> Iterator[Fleet]:
+    """Hosts of a lab of their own; the label tells it from another one of that topology."""
     before = os.environ.get("WESTWARD_STATE_DIR")
     os.environ["WESTWARD_STATE_DIR"] = str(state)
-    name = f"pt{os.getpid()}-{topology}"
+    name = f"pt{os.getpid()}-{label or topology}"
     try:
         yield Fleet(hosts.up(topology, name), engine.connect())
     finally:

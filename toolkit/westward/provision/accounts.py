@@ -40,7 +40,10 @@ def differences(cluster: str, outputs: Mapping[str, str], accounts: Mapping[str,
     plan = code.make_plan(
         cluster, code.parse_wanted(accounts), code.parse_state(cluster, outputs), _KINDS, exclusive=False
     )
-    return [" ".join(step.argv) for step in plan.steps] + [f"not in the variables: {text}" for text in plan.drift]
+    return [
+        *(f"sacctmgr {' '.join(step.argv)}" for step in plan.steps),
+        *(f"not in slurm_accounts: {text}" for text in plan.drift),
+    ]
 
 
 def _set(code: Any, kind: str, texts: Mapping[str, str]) -> Native:

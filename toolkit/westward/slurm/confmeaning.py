@@ -27,8 +27,17 @@ _YES, _NO = ("yes", "up", "true", "1"), ("no", "down", "false", "0")
 _LEVELS = ("quiet", "fatal", "error", "info", "verbose", "debug", "debug2", "debug3", "debug4", "debug5")
 # TRES that are counted whatever AccountingStorageTRES says
 _ALWAYS_COUNTED = frozenset(["cpu", "mem", "energy", "node", "billing", "fs/disk", "vmem", "pages"])
-# a flag that brings others along: PrologFlags of slurm.conf(5)
-_IMPLIED = {"contain": ("alloc",), "nohold": ("alloc",), "x11": ("alloc", "contain"), "runinjob": ("alloc", "contain")}
+# a word that brings others along: PrologFlags and AccountingStorageEnforce of slurm.conf(5)
+_IMPLIED = {
+    "contain": ("alloc",),
+    "nohold": ("alloc",),
+    "x11": ("alloc", "contain"),
+    "runinjob": ("alloc", "contain"),
+    "limits": ("associations",),
+    "qos": ("associations",),
+    "wckeys": ("associations",),
+    "safe": ("associations", "limits"),
+}
 
 
 def _text(text: str) -> Meaning:

@@ -10,7 +10,7 @@ from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetParseError
 from westward.errors import InputError
 
 _PARTS = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
-_BRACKETS = re.compile(r"\[([^\]]*)\]")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 
 
 def expand(text: str) -> list[str]:
@@ -19,6 +19,8 @@ def expand(text: str) -> list[str]:
     Raises:
         InputError: it is no host list; the message has the part that is none.
     """
+    if set("[]") & set(_BRACKETS.sub("", text)):
+        raise InputError(f"'{text}' is no host list: a bracket without its other one")
     names: list[str] = []
     for part in _PARTS.findall(text):
         names += _expanded(part)

@@ -1,0 +1,146 @@
+"""A cluster that was made by hand is imported, is the same by meaning, and is then kept by the playbook while its jobs run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from provision import handwritten
+from provision.conftest import bare
+from provision.sites import Fleet, Played
+
+pytestmark = pytest.mark.lab
+WRITTEN = {"hosts.yml", "group_vars/all/slurm.yml", "group_vars/all/accounts.yml"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """How `westward site import` ended."""
+
+    status: int
+    facts: dict[str, Any]
+    errors: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster that people made by hand, on hosts of its own."""
+
+    fleet: Fleet
+
+    def imported(self, *options: str) -> Told:
+        """By ssh as a sysadmin who may `sudo`, from the controller."""
+        folder = self.fleet.lab.inventory.parent
+        told = yaml.safe_load(self.fleet.lab.inventory.read_text())["all"]
+        ctl = told["hosts"]["ctl"]
+        host = f"{told['vars']['ansible_user']}@{ctl['ansible_host']}:{ctl['ansible_port']}"
+        trust = ["--identity-file", str(folder / "ssh-key"), "--known-hosts", str(folder / "known_hosts")]
+        ran = subprocess.run(
+            [sys.executable, "-m", "westward.cli.main", "site", "import", host, *trust, "--sudo", "--json", *options],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.stdout, ran.stderr
+        return Told(ran.returncode, json.loads(ran.stdout), ran.stderr)
+
+
+@pytest.fixture(scope="module")
+def cluster(state_of_hosts: Path) -> Iterator[Cluster]:
+    with bare("bare", state_of_hosts, "import") as fleet:
+        handwritten.make(fleet)
+        yield Cluster(fleet)
+
+
+@pytest.fixture(scope="module")
+def inventory(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `westward site import` wrote."""
+    folder = tmp_path_factory.mktemp("imported") / "altbau"
+    told = cluster.imported("--out", str(folder))
+    assert (told.status, told.facts["differences"], told.facts["accounting"]) == (0, [], []), told.errors
+    assert told.facts["same"] is True
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job(cluster: Cluster) -> str:
+    """One that runs before anything is changed."""
+    argv = ("sbatch", "--parsable", "-A", "physik", "-p", "long", "--gres=gpu:k80:1", "-o", "/dev/null")
+    number = cluster.fleet.said("ctl", *argv, "--wrap", "sleep 1800").strip()
+    cluster.fleet.until("ctl", ("squeue", "-h", "-o", "%T", "-j", number), "RUNNING")
+    return number
+
+
+@pytest.fixture(scope="module")
+def changed(inventory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inventory with its password, and with one change: jobs in 'short' may take 45 minutes."""
+    folder = tmp_path_factory.mktemp("changed") / "altbau"
+    shutil.copytree(inventory, folder)
+    variables = folder / "group_vars" / "all" / "slurm.yml"
+    assert variables.read_text().count("MaxTime: '30'") == 1
+    variables.write_text(variables.read_text().replace("MaxTime: '30'", "MaxTime: '45'"))
+    vault = f"vault_slurm_storage_pass: {handwritten.PASSWORD}\n"
+    (folder / "group_vars" / "all" / "vault.yml").write_text(vault)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taken_over(cluster: Cluster, changed: Path, job: str) -> Played:
+    return cluster.fleet.play(changed)
+
+
+def test_the_roles_would_write_the_same_and_no_password_is_copied(inventory: Path) -> None:
+    files = {str(file.relative_to(inventory)): file.read_text() for file in inventory.rglob("*.yml")}
+    assert files.keys() == WRITTEN
+    assert not any(handwritten.PASSWORD in text for text in files.values())
+    assert "StoragePass: '{{vault_slurm_storage_pass}}'" in files["group_vars/all/slurm.yml"]
+
+
+def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory: Path) -> None:
+    nodes = "/etc/slurm/nodes.conf"
+    cluster.fleet.said("ctl", "sed", "-i.bak", "s/Default=Yes/Default=Yes MaxNodes=1/", nodes)
+    cluster.fleet.said("ctl", "sacctmgr", "-i", "modify", "account", "physik", "set", "Fairshare=41")
+    try:
+        told = cluster.imported("--against", str(inventory))
+    finally:
+        cluster.fleet.said("ctl", "mv", f"{nodes}.bak", nodes)
+        cluster.fleet.said("ctl", "sacctmgr", "-i", "modify", "account", "physik", "set", "Fairshare=40")
+    assert told.status == 1 and "2 differences" in told.errors
+    (difference,) = told.facts["differences"]
+    place = ("slurm.conf", "PartitionName=long", "MaxNodes")
+    assert tuple(difference.values()) == (*place, "1", None)
+    assert told.facts["accounting"] == ["sacctmgr -i modify account name=physik cluster=Altbau set Fairshare=40"]
+    assert cluster.imported("--against", str(inventory)).status == 0
+
+
+def test_one_change_is_taken_up_while_jobs_run(cluster: Cluster, taken_over: Played, job: str) -> None:
+    assert taken_over.status == 0, taken_over.why
+    fleet = cluster.fleet
+    assert "MaxTime=00:45:00" in fleet.said("ctl", "scontrol", "show", "partition", "short")
+    assert "MaxTime=45" in fleet.said("n1", "grep", "^PartitionName=short", "/etc/slurm/slurm.conf")
+    assert fleet.said("ctl", "squeue", "-h", "-o", "%T %N", "-j", job).strip() == "RUNNING n1"
+    assert handwritten.PASSWORD not in taken_over.text
+    ran = fleet.said("ctl", "srun", "-A", "physik", "-p", "short", "-t", "40", "-N2", "hostname")
+    assert sorted(ran.split()) == ["n1", "n2"]
+    fleet.until("ctl", ("sacct", "-X", "-n", "-P", "-o", "state,partition"), "COMPLETED|short")
+
+
+def test_nothing_else_has_changed_and_a_second_run_changes_nothing(
+    cluster: Cluster, changed: Path, inventory: Path, taken_over: Played
+) -> None:
+    assert cluster.imported("--against", str(changed)).status == 0
+    (difference,) = cluster.imported("--against", str(inventory)).facts["differences"]
+    assert (difference["about"], difference["what"]) == ("PartitionName=short", "MaxTime")
+    again = cluster.fleet.play(changed)
+    assert again.status == 0, again.why
+    assert again.changed == dict.fromkeys(handwritten.HOSTS, 0), again.text
