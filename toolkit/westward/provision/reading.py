@@ -71,6 +71,11 @@ def without_secrets(conf: Conf) -> Conf:
     return replace(conf, settings=Settings(settings))
 
 
+def _shown_nodes(configuration: Configuration) -> set[str]:
+    """Those that scontrol shows: all but the ones of the future."""
+    return {node for node, settings in configuration.nodes.items() if settings.get("State", "").upper() != "FUTURE"}
+
+
 class _Host:
     """The host, with what it has told so far."""
 
@@ -189,7 +194,7 @@ class _Host:
         known = set(re.findall(r"^NodeName=(\S+)", nodes, re.MULTILINE))
         for names, what in (
             (known - configuration.nodes.keys(), "slurmctld has nodes that no file names (dynamic ones?)"),
-            (configuration.nodes.keys() - known, "nodes of the files that slurmctld does not show"),
+            (_shown_nodes(configuration) - known, "nodes of the files that slurmctld does not show"),
         ):
             if names:
                 self.notes.append(f"{what}: {', '.join(sorted(names))}")

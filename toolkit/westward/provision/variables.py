@@ -11,10 +11,14 @@ from westward.provision import ansiblecode
 from westward.provision.nodegroups import Native, NodeGroup, native, node_groups
 from westward.slurm.conf import Line, Settings, written
 from westward.slurm.confcluster import Configuration
-from westward.slurm.confmeaning import is_list, renamed, spelled
+from westward.slurm.confmeaning import defaults, is_list, renamed, spelled
 from westward.slurm.hostlist import expand
 
 _TIMES = ("MaxTime", "DefaultTime")
+# what the roles have to know in any case: directories that they make, and the database
+_ALWAYS_SAID = {"slurm.conf": ("StateSaveLocation", "SlurmdSpoolDir"), "slurmdbd.conf": ("StorageLoc",)}
+# directories of many programs: the roles make those of Slurm its own
+_SHARED = ("/", "/var", "/var/lib", "/var/spool", "/var/tmp", "/tmp")
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,9 @@ def inventory_of(conf: Configuration, version: str) -> Inventory:
     Raises:
         InputError: the roles have no words for a line.
     """
-    for line in conf.slurm.of("FrontendName"):
-        raise InputError(
-            f"{line.where}: FrontendName={line.name}: the roles have no front ends", "this cluster stays as it is"
-        )
+    settings = _complete("slurm.conf", conf.settings, conf)
+    _refuse(conf, settings)
     groups = node_groups(conf)
-    settings = conf.settings
     controllers = {name: _addressed(name, address) for name, address in conf.controllers}
     variables: Native = {
         "slurm_cluster_name": settings["ClusterName"],
@@ -87,12 +88,36 @@ def _with_native(bare: Inventory, conf: Configuration, version: str, notes: list
     told = bare.variables | {"slurm_accounts": {"exclusive": False}}
     ours = ansiblecode.slurm_values().slurm_values(told, bare.members(), bare.hostvars(), version)
     native_keys = {
-        "slurm_config": _native(conf.settings.without("ClusterName"), ours["settings"]),
+        "slurm_config": _native(_complete("slurm.conf", conf.settings, conf).without("ClusterName"), ours["settings"]),
         "slurm_cgroup_config": _native(conf.cgroup.settings, ours["cgroup"]),
     }
     if conf.dbd is not None:
-        native_keys["slurm_dbd_config"] = _native(conf.dbd.settings, ours["dbd"])
+        native_keys["slurm_dbd_config"] = _native(_complete("slurmdbd.conf", conf.dbd.settings, conf), ours["dbd"])
     return Inventory(bare.groups, bare.node_groups, bare.variables | native_keys, tuple(notes))
+
+
+def _complete(name: str, settings: Settings, conf: Configuration) -> Settings:
+    """With the default of what the roles have to know."""
+    default = defaults(name, conf.release)
+    return settings.over(Settings({key: default[key] for key in _ALWAYS_SAID[name]}))
+
+
+def _refuse(conf: Configuration, settings: Settings) -> None:
+    """
+    Raises:
+        InputError: what the roles have no words for, or could only take over with damage.
+    """
+    for line in conf.slurm.of("FrontendName"):
+        raise InputError(f"{line.where}: FrontendName={line.name}: the roles have no front ends")
+    for key, what in (("ClusterName", "cluster"), ("SlurmctldHost", "controller")):
+        if key not in settings and not (key == "SlurmctldHost" and conf.controllers):
+            raise InputError(f"slurm.conf names no {what}", f"set {key} there")
+    for key in _ALWAYS_SAID["slurm.conf"]:
+        if (path := settings[key].rstrip("/") or "/") in _SHARED:
+            raise InputError(
+                f"{key} is {path}, which other programs use too, and the roles would make it Slurm's own",
+                "give Slurm a directory of its own there first",
+            )
 
 
 def _native(settings: Settings, ours: Mapping[str, str | None]) -> Native:

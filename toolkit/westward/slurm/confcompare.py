@@ -13,7 +13,7 @@ from functools import cache
 
 from westward.slurm.conf import Conf, Line, Settings
 from westward.slurm.confcluster import Configuration, GresLine
-from westward.slurm.confmeaning import Meaning, Release, defaults, gres, meaning, renamed
+from westward.slurm.confmeaning import Meaning, Release, defaults, gres, meaning, renamed, spelled
 from westward.slurm.hostlist import expand, fold
 
 _FILE_LISTS = ("File", "MultipleFiles")
@@ -76,7 +76,7 @@ def _compare_settings(
     for key in dict.fromkeys([*before, *(key for key in after if key not in before)]):
         one, other = before.get(key), after.get(key)
         if _meant(key, one, default) != _meant(key, other, default):
-            yield Difference(where, about, key, one, other)
+            yield Difference(where, about, spelled(key), one, other)
 
 
 def _meant(key: str, text: str | None, default: Settings) -> Meaning:
