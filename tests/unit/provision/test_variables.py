@@ -3,39 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from unit.provision.takeover import GPUS, NODES, SLURM, cluster, taken_over
 from westward.errors import InputError
-from westward.provision import inventoryfiles
-from westward.provision.importing import rendered
-from westward.provision.variables import Inventory, inventory_of
-from westward.slurm.confcluster import Configuration, of_texts
-from westward.slurm.confcompare import compare
-from westward.slurm.confmeaning import release_of
-
-SLURM = "ClusterName=c\nSlurmctldHost=ctl\nStateSaveLocation=/s/ctl\nSlurmdSpoolDir=/s/d\n"
-NODES = "NodeName=n[1-2] CPUs=4\nPartitionName=p Nodes=ALL\n"
-GPUS = SLURM + "NodeName=n[1-2] CPUs=4 Gres=gpu:a:2\nPartitionName=p Nodes=ALL\n"
-
-
-def cluster(slurm: str, version: str = "24.11.5", **files: str) -> Configuration:
-    texts = {"slurm.conf": slurm, **{f"{name}.conf": text for name, text in files.items()}}
-    return of_texts(texts, release_of(version))
-
-
-def taken_over(conf: Configuration, folder: Path, version: str = "24.11.5") -> Inventory:
-    """Its inventory, written and read again; from that the roles have to write the same."""
-    inventoryfiles.write(folder, inventoryfiles.texts_of(inventory_of(conf, version), None, ["test"]), force=True)
-    inventory = inventoryfiles.read(folder)
-    assert list(map(str, compare(conf, rendered(inventory, version)))) == []
-    return inventory
-
-
-def groups(conf: Configuration, folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = taken_over(conf, folder).variables["slurm_nodegroups"]
-    return found
+from westward.provision.variables import inventory_of
 
 
 @pytest.mark.parametrize("version", ["22.05.8", "24.11.5", "26.05.5"])
@@ -75,37 +48,6 @@ def groups(conf: Configuration, folder: Path) -> list[dict[str, Any]]:
 )
 def test_the_roles_write_the_same_from_it(slurm: str, files: dict[str, str], version: str, tmp_path: Path) -> None:
     taken_over(cluster(slurm, version, **files), tmp_path / "out", version)
-
-
-def test_nodes_that_are_alike_are_a_group_named_for_what_they_have(tmp_path: Path) -> None:
-    nodes = "NodeName=n[1-2] Gres=gpu:h100:8\nNodeName=m1\nNodeName=m2 Weight=2\nNodeName=k1 Gres=gpu:1g.10gb:7\n"
-    conf = cluster(
-        SLURM + nodes + "PartitionName=all Nodes=ALL\nPartitionName=Big-Mem Nodes=m[1-2]", gres="AutoDetect=nvml"
-    )
-    assert [group["name"] for group in groups(conf, tmp_path / "out")] == [
-        "h100",
-        "big_mem",
-        "big_mem_2",
-        "gpu_1g_10gb",
-    ]
-
-
-def test_accelerators_have_their_own_words_where_these_say_all(tmp_path: Path) -> None:
-    shared = GPUS.replace("gpu:a:2", "gpu:a:2,shard:8")
-    (group,) = groups(cluster(shared, gres="Name=gpu Type=a File=/dev/a[0-1]\nName=shard Count=8"), tmp_path / "a")
-    assert group["accelerators"] == [
-        {"type": "a", "count": 2, "detect": "files", "files": "/dev/a[0-1]", "slicing": "shard", "slices": 8}
-    ]
-    (group,) = groups(cluster(GPUS, gres="AutoDetect=nvml"), tmp_path / "b")
-    assert group["accelerators"] == [{"type": "a", "count": 2, "detect": "nvml"}]
-
-
-def test_what_they_do_not_say_stands_in_native_lines(tmp_path: Path) -> None:
-    variables = taken_over(cluster(GPUS, gres="Name=gpu Type=a File=/dev/a[0-1] Flags=x"), tmp_path / "out").variables
-    assert variables["slurm_nodegroups"][0]["parameters"]["Gres"] == "gpu:a:2"
-    assert variables["slurm_gres"] == [
-        {"nodes": "n[1-2]", "name": "gpu", "parameters": {"Type": "a", "File": "/dev/a[0-1]", "Flags": "x"}}
-    ]
 
 
 def test_nodes_that_are_no_hosts_are_in_no_inventory_group(tmp_path: Path) -> None:

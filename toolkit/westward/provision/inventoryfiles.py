@@ -93,14 +93,37 @@ def read(folder: Path) -> Inventory:
     Raises:
         InputError: a file is not there, or of another form.
     """
-    tree = _load(folder / HOSTS).get("all", {}).get("children", {})
+    tree = _Tree(folder / HOSTS)
     variables: dict[str, Any] = {}
     for file in sorted((folder / "group_vars" / "all").glob("*.yml")):
         if not file.read_text().startswith("$ANSIBLE_VAULT"):
             variables |= _load(file)
-    children = (tree.get("slurm_compute") or {}).get("children") or {}
-    groups = {name: _members(tree.get(name)) for name in ("slurm_controller", "slurm_dbd", "slurm_login")}
-    return Inventory(groups, {name: _members(content) for name, content in children.items()}, variables)
+    groups = {name: tree.hosts(name) for name in ("slurm_controller", "slurm_dbd", "slurm_login")}
+    node_groups = {name: tree.hosts("slurm_compute", "children", name) for name in tree.at("slurm_compute", "children")}
+    return Inventory(groups, node_groups, variables)
+
+
+class _Tree:
+    """The groups of hosts.yml; what is empty or not there is an empty mapping."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._all = file, _load(file)
+
+    def hosts(self, *path: str) -> dict[str, dict[str, str]]:
+        """The hosts of a group, each with its variables."""
+        return {host: self.at(*path, "hosts", host) for host in self.at(*path, "hosts")}
+
+    def at(self, *path: str) -> dict[str, Any]:
+        """
+        Raises:
+            InputError: no mapping is there.
+        """
+        found: Any = self._all
+        for key in ("all", "children", *path):
+            found = found.get(key) or {}
+            if not isinstance(found, dict):
+                raise InputError(f"'{self._file}': a mapping was expected under {key}")
+        return dict(found)
 
 
 def _refuse_templates(value: Any, place: str = "") -> None:
@@ -115,10 +138,6 @@ def _refuse_templates(value: Any, place: str = "") -> None:
         raise InputError(
             f"{place}: Ansible would take {value!r} for a template", "change it at the cluster before it is imported"
         )
-
-
-def _members(content: Mapping[str, Any] | None) -> dict[str, dict[str, str]]:
-    return {host: dict(told or {}) for host, told in ((content or {}).get("hosts") or {}).items()}
 
 
 def _load(file: Path) -> dict[str, Any]:
