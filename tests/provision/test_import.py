@@ -38,14 +38,14 @@ class Cluster:
     fleet: Fleet
 
     def imported(self, *options: str) -> Told:
-        """By ssh as a sysadmin who may `sudo`, from the controller."""
+        """By ssh as a sysadmin, from the controller."""
         folder = self.fleet.lab.inventory.parent
         told = yaml.safe_load(self.fleet.lab.inventory.read_text())["all"]
         ctl = told["hosts"]["ctl"]
         host = f"{told['vars']['ansible_user']}@{ctl['ansible_host']}:{ctl['ansible_port']}"
         trust = ["--identity-file", str(folder / "ssh-key"), "--known-hosts", str(folder / "known_hosts")]
         ran = subprocess.run(
-            [sys.executable, "-m", "westward.cli.main", "site", "import", host, *trust, "--sudo", "--json", *options],
+            [sys.executable, "-m", "westward.cli.main", "site", "import", host, *trust, "--json", *options],
             capture_output=True,
             text=True,
             timeout=120,
@@ -66,7 +66,7 @@ def cluster(state_of_hosts: Path) -> Iterator[Cluster]:
 def inventory(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `westward site import` wrote."""
     folder = tmp_path_factory.mktemp("imported") / "altbau"
-    told = cluster.imported("--out", str(folder))
+    told = cluster.imported("--sudo", "--out", str(folder))
     assert (told.status, told.facts["differences"], told.facts["accounting"]) == (0, [], []), told.errors
     assert told.facts["same"] is True
     return folder
@@ -106,12 +106,21 @@ def test_the_roles_would_write_the_same_and_no_password_is_copied(inventory: Pat
     assert "StoragePass: '{{vault_slurm_storage_pass}}'" in files["group_vars/all/slurm.yml"]
 
 
+def test_what_may_not_be_read_is_told_and_left_alone(cluster: Cluster, tmp_path: Path) -> None:
+    told = cluster.imported("--out", str(tmp_path / "out"))
+    assert (told.status, told.facts["same"]) == (0, True)
+    denied = "/etc/slurm/slurmdbd.conf is there and could not be read (Permission denied); --sudo reads it"
+    assert denied in told.facts["notes"]
+    groups = yaml.safe_load((tmp_path / "out" / "hosts.yml").read_text())["all"]["children"]
+    assert groups["slurm_dbd"] == {"hosts": {}}
+
+
 def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory: Path) -> None:
     nodes = "/etc/slurm/nodes.conf"
     cluster.fleet.said("ctl", "sed", "-i.bak", "s/Default=Yes/Default=Yes MaxNodes=1/", nodes)
     cluster.fleet.said("ctl", "sacctmgr", "-i", "modify", "account", "physik", "set", "Fairshare=41")
     try:
-        told = cluster.imported("--against", str(inventory))
+        told = cluster.imported("--sudo", "--against", str(inventory))
     finally:
         cluster.fleet.said("ctl", "mv", f"{nodes}.bak", nodes)
         cluster.fleet.said("ctl", "sacctmgr", "-i", "modify", "account", "physik", "set", "Fairshare=40")
@@ -120,7 +129,7 @@ def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory
     place = ("slurm.conf", "PartitionName=long", "MaxNodes")
     assert tuple(difference.values()) == (*place, "1", None)
     assert told.facts["accounting"] == ["sacctmgr -i modify account name=physik cluster=Altbau set Fairshare=40"]
-    assert cluster.imported("--against", str(inventory)).status == 0
+    assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
 
 
 def test_one_change_is_taken_up_while_jobs_run(cluster: Cluster, taken_over: Played, job: str) -> None:
@@ -138,8 +147,8 @@ def test_one_change_is_taken_up_while_jobs_run(cluster: Cluster, taken_over: Pla
 def test_nothing_else_has_changed_and_a_second_run_changes_nothing(
     cluster: Cluster, changed: Path, inventory: Path, taken_over: Played
 ) -> None:
-    assert cluster.imported("--against", str(changed)).status == 0
-    (difference,) = cluster.imported("--against", str(inventory)).facts["differences"]
+    assert cluster.imported("--sudo", "--against", str(changed)).status == 0
+    (difference,) = cluster.imported("--sudo", "--against", str(inventory)).facts["differences"]
     assert (difference["about"], difference["what"]) == ("PartitionName=short", "MaxTime")
     again = cluster.fleet.play(changed)
     assert again.status == 0, again.why

@@ -23,7 +23,7 @@ def test_files_with_what_they_include(host: Host) -> None:
         "accounting": "sacctmgr",
     }
     assert list(reading.configuration.nodes) == ["n1", "n2"]
-    assert reading.notes == ()
+    assert reading.notes == (f"its files are in {host.etc}, and the roles write to /etc/slurm",)
 
 
 def test_no_password_leaves_the_host(host: Host) -> None:

@@ -89,6 +89,7 @@ def test_an_unknown_slurmdbd_is_left_alone(tmp_path: Path) -> None:
         (SLURM.replace("/s/ctl", "/var/spool"), "StateSaveLocation is /var/spool, which other programs use too"),
         (SLURM.replace("StateSaveLocation=/s/ctl\n", ""), "StateSaveLocation is /var/spool"),
         (SLURM.replace("/s/d", "/tmp/"), "SlurmdSpoolDir is /tmp"),
+        (SLURM + "SlurmUser=hpc\n", "SlurmUser is hpc, and the roles' directories belong to slurm"),
         (SLURM.replace("SlurmctldHost=ctl\n", ""), "slurm.conf names no controller"),
         (SLURM.replace("ClusterName=c\n", ""), "slurm.conf names no cluster"),
     ],

@@ -15,6 +15,7 @@ from westward.slurm.conf import Conf, Settings, parse
 from westward.slurm.confcluster import KINDS, Configuration, of_confs
 from westward.slurm.confmeaning import Release, release_of
 
+ETC = "/etc/slurm"  # where the roles write
 CONFIGLESS = "/run/slurm/conf"  # where slurmd and sackd keep what slurmctld sends them
 TIMEOUT_S = 60.0
 # what stands for each password: an expression that a vault fills in
@@ -115,7 +116,7 @@ class _Host:
         return config, nodes, partitions
 
     def _files(self, config: str, nodes: str, partitions: str, release: Release) -> tuple[dict[str, Conf], str]:
-        path = confshown.value(config, "SLURM_CONF") or "/etc/slurm/slurm.conf"
+        path = confshown.value(config, "SLURM_CONF") or f"{ETC}/slurm.conf"
         folders = list(dict.fromkeys([posixpath.dirname(path), CONFIGLESS]))
         for folder in folders:
             if found := self._file(folder, "slurm.conf"):
@@ -143,6 +144,8 @@ class _Host:
         topology = self._text(posixpath.join(folder, "topology.yaml")) or ""
         if topology:
             self.sources["topology.yaml"] = posixpath.join(folder, "topology.yaml")
+        if folder not in (ETC, CONFIGLESS):
+            self.notes.append(f"its files are in {folder}, and the roles write to {ETC}")
         self._tell_denied(folder)
         return parsed, topology
 

@@ -112,6 +112,8 @@ def _refuse(conf: Configuration, settings: Settings) -> None:
     for key, what in (("ClusterName", "cluster"), ("SlurmctldHost", "controller")):
         if key not in settings and not (key == "SlurmctldHost" and conf.controllers):
             raise InputError(f"slurm.conf names no {what}", f"set {key} there")
+    if (user := settings.get("SlurmUser", "slurm")) not in ("slurm", "root"):
+        raise InputError(f"SlurmUser is {user}, and the roles' directories belong to slurm")
     for key in _ALWAYS_SAID["slurm.conf"]:
         if (path := settings[key].rstrip("/") or "/") in _SHARED:
             raise InputError(
