@@ -22,7 +22,7 @@ def test_a_key_that_nobody_knows_is_kept() -> None:
 
 
 def test_comments_blanks_and_quotes() -> None:
-    text = '\n  # all of it\nKillWait = 30 # seconds\nProlog="/opt/my prolog"  Epilog=/e\\#1\n\t\n'
+    text = '\n  # all of it\nKillWait = 30 # seconds\nProlog="/opt/my prolog"\r\nEpilog=/e\\#1\n\t\n'
     assert dict(parse_text(text).settings) == {"KillWait": "30", "Prolog": "/opt/my prolog", "Epilog": "/e#1"}
 
 
@@ -67,6 +67,10 @@ class TestInclude:
         assert conf.files == tuple(files)
         assert (conf.settings["KillWait"], conf.lines[0].where) == ("30", "/etc/slurm/nodes.conf:1")
 
+    def test_a_path_is_from_the_directory_of_the_first_file(self) -> None:
+        files = {"/e/slurm.conf": "Include sub/a.conf", "/e/sub/a.conf": "Include b.conf", "/e/b.conf": "KillWait=3"}
+        assert parse("/e/slurm.conf", files.__getitem__).settings["KillWait"] == "3"
+
     def test_a_bad_line_is_named_with_its_own_file(self) -> None:
         with pytest.raises(InputError, match=r"^/opt/west\.conf:2: KEY=VALUE was expected, not 'KillWait 30'$"):
             parse("/etc/slurm/slurm.conf", INCLUDING.__getitem__, SLURM_LINES)
@@ -87,6 +91,8 @@ class TestInclude:
         ("\n\nKillWait=30 seconds\n", "slurm.conf:3: KEY=VALUE was expected, not 'seconds'"),
         ("KillWait=", "slurm.conf:1: KEY=VALUE was expected, not 'KillWait='"),
         ('Prolog="/opt/x y', "slurm.conf:1: KEY=VALUE was expected, not 'y'"),
+        ("KillWait=30 MinJobAge=3", "slurm.conf:1: a line has one key, and 'MinJobAge' stands behind 'KillWait'"),
+        ("SlurmctldHost=a NodeName=n1", "a line has one key, and 'NodeName' stands behind 'SlurmctldHost'"),
         ("KillWait+=3", r"'KillWait\+=' is no '='"),
         ("<html>", "slurm.conf:1: KEY=VALUE was expected, not '<html>'"),
         ("SchedulerParameters=a,\\\n  b", "slurm.conf:1: KEY=VALUE was expected, not 'b'"),
@@ -110,7 +116,7 @@ def test_what_is_written_is_read_back_the_same(value: str) -> None:
     except InputError:
         assert '"' in value
         return
-    assert dict(parse_text(f"Key={text} Next=x").settings) == {"Key": value, "Next": "x"}
+    assert dict(parse_text(f"Key={text}\nNext=x").settings) == {"Key": value, "Next": "x"}
 
 
 @pytest.mark.parametrize("value", ['a "b" c', "two\nlines"])

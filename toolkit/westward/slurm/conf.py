@@ -1,8 +1,8 @@
 """Slurm's configuration files, read as Slurm reads them: what stands in them, not yet what it means (`confcompare` knows that).
 
-A line is KEY=VALUE pairs; keys in any case, a value with blanks in quotes, `#` begins a comment, a backslash at the end goes on with the
-next line. `Include` takes in another file, relative to the one it stands in. A line that begins with NodeName, PartitionName and the like
-is about one thing; one that names DEFAULT says what the lines of its kind after it need not say.
+A line is KEY=VALUE; keys in any case, a value with blanks in quotes, `#` begins a comment, a backslash at the end goes on with the
+next line. `Include` takes in another file, relative to the directory of the first one. A line that begins with NodeName, PartitionName and the like
+is about one thing, and has more pairs; one that names DEFAULT says what the lines of its kind after it need not say.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEEPEST = 10  # files that include each other
 SLURM_LINES = ("NodeName", "PartitionName", "NodeSet", "DownNodes", "FrontendName", "SlurmctldHost")
 GRES_LINES = ("NodeName", "Name")
 TOPOLOGY_LINES = ("SwitchName", "BlockName")
-_ALONE = ("SlurmctldHost",)  # one value; what stands behind it on the line is not of it
+_ALONE = ("SlurmctldHost",)  # a value, and nothing more to say of it
 _WITH_DEFAULT = ("NodeName", "PartitionName", "FrontendName")
 
 
@@ -160,7 +160,7 @@ class _Reading:
         for number, text in _logical_lines(self._read(path)):
             if included := _INCLUDE.match(text):
                 name = included[1].replace("%c", self._cluster())
-                self.take(posixpath.join(posixpath.dirname(path), name), depth + 1)
+                self.take(posixpath.join(posixpath.dirname(self.files[0]), name), depth + 1)
             else:
                 self._take_line(text, f"{path}:{number}")
 
@@ -168,18 +168,18 @@ class _Reading:
         return Settings(self.settings).get("ClusterName", "%c")
 
     def _take_line(self, text: str, where: str) -> None:
-        found = list(_pairs(text, where))
-        for at, (key, value) in enumerate(found):
-            kind = self._kinds.get(key.lower())
-            if kind in _ALONE:
-                self.lines.append(Line(str(kind), value, where=where))
-            elif kind:
-                self._take_thing(kind, value, found[at + 1 :], where)
-                return
-            else:
-                for known in [known for known in self.settings if known.lower() == key.lower()]:
-                    del self.settings[known]
-                self.settings[key] = value
+        (key, value), *more = _pairs(text, where)
+        kind = self._kinds.get(key.lower())
+        if kind and kind not in _ALONE:
+            self._take_thing(kind, value, more, where)
+        elif more:
+            raise InputError(f"{where}: a line has one key, and '{more[0][0]}' stands behind '{key}'")
+        elif kind:
+            self.lines.append(Line(kind, value, where=where))
+        else:
+            for known in [known for known in self.settings if known.lower() == key.lower()]:
+                del self.settings[known]
+            self.settings[key] = value
 
     def _take_thing(self, kind: str, name: str, found: list[tuple[str, str]], where: str) -> None:
         settings = Settings(dict(found))
