@@ -95,7 +95,13 @@ def changed(inventory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def taken_over(cluster: Cluster, changed: Path, job: str) -> Played:
+def check(cluster: Cluster, changed: Path) -> Played:
+    """What `--check --diff` says before the playbook has ever been run there."""
+    return cluster.fleet.play(changed, "--check", "--diff")
+
+
+@pytest.fixture(scope="module")
+def taken_over(cluster: Cluster, changed: Path, check: Played, job: str) -> Played:
     return cluster.fleet.play(changed)
 
 
@@ -129,6 +135,14 @@ def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory
     place = ("slurm.conf", "PartitionName=long", "MaxNodes")
     assert tuple(difference.values()) == (*place, "1", None)
     assert told.facts["accounting"] == ["sacctmgr -i modify account name=physik cluster=Altbau set Fairshare=40"]
+    assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
+
+
+def test_a_check_shows_the_change_and_changes_nothing(cluster: Cluster, inventory: Path, check: Played) -> None:
+    assert check.status == 0, check.why
+    (shown,) = {line for line in check.text.splitlines() if line.startswith("+PartitionName=short")}
+    assert " MaxTime=45 " in shown
+    assert handwritten.PASSWORD not in check.text
     assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
 
 

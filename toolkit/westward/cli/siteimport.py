@@ -70,7 +70,7 @@ def tell(imported: Imported) -> None:
         _line(
             "", f"from {imported.folder} the roles write the same configuration, by meaning; look before you run them:"
         )
-        _line("", f"  ansible-playbook -i {imported.folder} site.yml --check --diff")
+        _line("", f"  ansible-playbook -i {imported.folder.absolute()} site.yml --check --diff")
 
 
 def facts(imported: Imported) -> dict[str, Any]:

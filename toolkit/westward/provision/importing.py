@@ -55,7 +55,7 @@ def import_site(
     if out is not None:
         inventoryfiles.refuse_existing(out, force)
     reading = read_cluster(commands, accounting.queries(), sudo)
-    folder = out or Path(reading.cluster)
+    folder = out or Path(reading.cluster.replace("/", "_"))
     inventory = inventory_of(reading.configuration, reading.version)
     told = accounting.accounts_of(reading.cluster, reading.accounting) if reading.accounting is not None else None
     files = inventoryfiles.texts_of(inventory, told, _header(reading, host), user)

@@ -122,7 +122,7 @@ class _Host:
             if found := self._file(folder, "slurm.conf"):
                 parsed = {"slurm.conf": found}
                 return self._beside(folder, folders[0], parsed)
-        denied = "; ".join(self._denied.values())
+        denied = "; ".join(self._denied.values()) or "it is not there"
         self.notes.append(
             f"slurm.conf could not be read ({denied}): nodes, partitions and settings are what scontrol shows, without what has its default;"
             " node sets, gres.conf and topology are not known. Read it with --sudo, or from a host where you may"
