@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from contract.clusters import Said, westward
 from provision import handwritten
 from provision.conftest import bare
 from provision.sites import Fleet, Played
+from westward.catalogue.load import load_site
+from westward.lab.cluster import Lab
+from westward.model.site import ShellDoor
 
 pytestmark = pytest.mark.lab
 WRITTEN = {"hosts.yml", "group_vars/all/slurm.yml", "group_vars/all/accounts.yml"}
 
 
-@dataclass(frozen=True)
-class Told:
-    """How `westward site import` ended."""
-
-    status: int
-    facts: dict[str, Any]
-    errors: str
+def imported(user: str, host: str, port: int, key: Path, known_hosts: Path, *options: str) -> Said:
+    """`westward site import` by ssh."""
+    trust = ["--identity-file", str(key), "--known-hosts", str(known_hosts)]
+    return westward("site", "import", f"{user}@{host}:{port}", *trust, "--json", *options)
 
 
 @dataclass(frozen=True)
@@ -37,22 +34,13 @@ class Cluster:
 
     fleet: Fleet
 
-    def imported(self, *options: str) -> Told:
-        """By ssh as a sysadmin, from the controller."""
+    def imported(self, *options: str) -> Said:
+        """As a sysadmin who may `sudo`, from the controller."""
         folder = self.fleet.lab.inventory.parent
         told = yaml.safe_load(self.fleet.lab.inventory.read_text())["all"]
         ctl = told["hosts"]["ctl"]
-        host = f"{told['vars']['ansible_user']}@{ctl['ansible_host']}:{ctl['ansible_port']}"
-        trust = ["--identity-file", str(folder / "ssh-key"), "--known-hosts", str(folder / "known_hosts")]
-        ran = subprocess.run(
-            [sys.executable, "-m", "westward.cli.main", "site", "import", host, *trust, "--json", *options],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ran.stdout, ran.stderr
-        return Told(ran.returncode, json.loads(ran.stdout), ran.stderr)
+        files = (folder / "ssh-key", folder / "known_hosts")
+        return imported(told["vars"]["ansible_user"], ctl["ansible_host"], ctl["ansible_port"], *files, *options)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +55,8 @@ def inventory(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """What `westward site import` wrote."""
     folder = tmp_path_factory.mktemp("imported") / "altbau"
     told = cluster.imported("--sudo", "--out", str(folder))
-    assert (told.status, told.facts["differences"], told.facts["accounting"]) == (0, [], []), told.errors
-    assert told.facts["same"] is True
+    assert (told.status, told.json["differences"], told.json["accounting"]) == (0, [], []), told.err
+    assert told.json["same"] is True
     return folder
 
 
@@ -114,9 +102,9 @@ def test_the_roles_would_write_the_same_and_no_password_is_copied(inventory: Pat
 
 def test_what_may_not_be_read_is_told_and_left_alone(cluster: Cluster, tmp_path: Path) -> None:
     told = cluster.imported("--out", str(tmp_path / "out"))
-    assert (told.status, told.facts["same"]) == (0, True)
+    assert (told.status, told.json["same"]) == (0, True)
     denied = "/etc/slurm/slurmdbd.conf is there and could not be read (Permission denied); --sudo reads it"
-    assert denied in told.facts["notes"]
+    assert denied in told.json["notes"]
     groups = yaml.safe_load((tmp_path / "out" / "hosts.yml").read_text())["all"]["children"]
     assert groups["slurm_dbd"] == {"hosts": {}}
 
@@ -130,11 +118,11 @@ def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory
     finally:
         cluster.fleet.said("ctl", "mv", f"{nodes}.bak", nodes)
         cluster.fleet.said("ctl", "sacctmgr", "-i", "modify", "account", "physik", "set", "Fairshare=40")
-    assert told.status == 1 and "2 differences" in told.errors
-    (difference,) = told.facts["differences"]
+    assert told.status == 1 and "2 differences" in told.err
+    (difference,) = told.json["differences"]
     place = ("slurm.conf", "PartitionName=long", "MaxNodes")
     assert tuple(difference.values()) == (*place, "1", None)
-    assert told.facts["accounting"] == ["sacctmgr -i modify account name=physik cluster=Altbau set Fairshare=40"]
+    assert told.json["accounting"] == ["sacctmgr -i modify account name=physik cluster=Altbau set Fairshare=40"]
     assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
 
 
@@ -162,8 +150,18 @@ def test_nothing_else_has_changed_and_a_second_run_changes_nothing(
     cluster: Cluster, changed: Path, inventory: Path, taken_over: Played
 ) -> None:
     assert cluster.imported("--sudo", "--against", str(changed)).status == 0
-    (difference,) = cluster.imported("--sudo", "--against", str(inventory)).facts["differences"]
+    (difference,) = cluster.imported("--sudo", "--against", str(inventory)).json["differences"]
     assert (difference["about"], difference["what"]) == ("PartitionName=short", "MaxTime")
     again = cluster.fleet.play(changed)
     assert again.status == 0, again.why
     assert again.changed == dict.fromkeys(handwritten.HOSTS, 0), again.text
+
+
+@pytest.mark.parametrize("name", ["v2205", "v2411", "v2605"])
+def test_clusters_of_three_releases_are_the_same_by_meaning(versions_lab: Lab, name: str, tmp_path: Path) -> None:
+    (door,) = [door for door in load_site(versions_lab.sites[name]).doors if isinstance(door, ShellDoor)]
+    assert door.host and door.user and door.port and door.identity_file and door.known_hosts
+    out = ("--out", str(tmp_path / "out"))
+    told = imported(door.user, door.host, door.port, door.identity_file, door.known_hosts, *out)
+    assert (told.status, told.json["differences"], told.json["accounting"]) == (0, [], []), told.err
+    assert len(told.json["node_groups"]) == 2

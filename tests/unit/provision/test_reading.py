@@ -1,4 +1,4 @@
-"""A cluster read from one of its hosts: from its files, or from what its daemons show where these may not be read."""
+"""A cluster read from one of its hosts: its files, and what may not be read, by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from unit.provision.hosts import host as host  # a fixture
 from westward.errors import InputError, SiteRefused, Unreachable
 from westward.provision.reading import SECRETS, without_secrets
 from westward.slurm.conf import parse_text
-from westward.slurm.confcompare import compare
 
 
 def test_files_with_what_they_include(host: Host) -> None:
@@ -41,16 +40,27 @@ def test_the_socket_of_munge_is_no_password() -> None:
     }
 
 
-def test_what_the_daemons_show_where_no_file_may_be_read(host: Host) -> None:
-    from_files = host.read()
+def test_a_slurm_conf_that_is_not_there_is_named(host: Host) -> None:
     (host.etc / "slurm.conf").unlink()
+    with pytest.raises(InputError, match=r"slurm\.conf' cannot be read there: it is not there") as caught:
+        host.read()
+    assert caught.value.next_step == "name the controller, or add --sudo"
+
+
+@pytest.mark.parametrize("name", ["gres.conf", "topology.conf", "topology.yaml", "cgroup.conf"])
+def test_what_the_roles_would_write_anew_has_to_be_read(host: Host, name: str) -> None:
+    (host.etc / name).unlink(missing_ok=True)
+    (host.etc / name).mkdir()
+    with pytest.raises(InputError, match=rf"{name}' is there and cannot be read: Is a directory"):
+        host.read()
+
+
+def test_a_slurmdbd_conf_that_may_not_be_read_is_a_note(host: Host) -> None:
+    (host.etc / "slurmdbd.conf").unlink()
+    (host.etc / "slurmdbd.conf").mkdir()
     reading = host.read()
-    assert reading.sources["slurm.conf"] == "scontrol show config, node, partition"
-    assert "could not be read" in reading.notes[0] and "--sudo" in reading.notes[0]
-    found = compare(from_files.configuration, reading.configuration)
-    # one key is of the past; two have defaults that slurmctld works out
-    assert {each.what for each in found if each.where == "slurm.conf"} == {"FastSchedule", "MailProg", "MaxDBDMsgs"}
-    assert {each.where for each in found} == {"slurm.conf", "gres.conf", "topology.conf"}
+    assert reading.configuration.dbd is None
+    assert f"{host.etc}/slurmdbd.conf is there and could not be read (Is a directory); --sudo reads it" in reading.notes
 
 
 def test_a_bad_line_is_named_with_its_file(host: Host) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from unit.slurm.fakes import VERSIONS, said
 from westward.errors import InputError
 from westward.slurm.conf import Settings
 from westward.slurm.confmeaning import defaults, meaning, release_of, renamed
@@ -90,3 +93,34 @@ def test_releases() -> None:
     assert (release_of("24.11.5"), release_of("slurm 22.05.8-4")) == ((24, 11), (22, 5))
     with pytest.raises(InputError, match="'unknown' is no version of Slurm"):
         release_of("unknown")
+
+
+# what a build, the host, another key or the manual decides; sacctmgr 26.05 does not show the database of slurmdbd
+CHOSEN = (
+    "AccountingStoragePort AuthType CgroupPlugin CommitDelay CredType MaxDBDMsgs MailProg PluginDir SlurmctldPidFile SlurmdPidFile"
+    " StorageLoc StoragePort"
+)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("about", "file", "pair", "at_least"),
+    [
+        ("slurm.conf", "minimal_config", r"^(\S+)\s*= ?(.*)$", 60),
+        ("slurmdbd.conf", "dbd_config", r"^(\S+)\s*= ?(.*)$", 8),
+        ("PartitionName", "minimal_partition", r"(\S+)=(\S*)", 15),
+        ("NodeName", "minimal_node", r"(\S+)=(\S*)", 4),
+    ],
+)
+def test_what_daemons_with_nothing_configured_show_is_the_default(
+    version: str, about: str, file: str, pair: str, at_least: int
+) -> None:
+    """Units and user ids that scontrol adds are taken off."""
+    default = defaults(about, release_of(version))
+    checked = set()
+    for key, text in re.findall(pair, said(version, file), re.MULTILINE):
+        if key in default and key not in CHOSEN.split():
+            plain = re.sub(r"(\(\d+\)| (sec|secs|min|usec|nodes/min|percent))$", "", text.strip())
+            assert meaning(key, plain) == meaning(key, default[key]), key
+            checked.add(key)
+    assert len(checked) >= at_least

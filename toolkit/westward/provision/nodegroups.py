@@ -17,7 +17,7 @@ Native = dict[str, Any]
 
 _PER_NODE = ("NodeAddr", "NodeHostname", "Port")
 _LAYOUT = ("CPUs", "Sockets", "Boards", "CoresPerSocket")
-_NOT_YET_HOSTS = ("CLOUD", "FUTURE")
+NOT_YET_HOSTS = ("CLOUD", "FUTURE")
 _BY_COUNT = ("shard", "mps")
 _FILES = ("File", "MultipleFiles")
 _MIG = re.compile(r"\d+g\.\d+gb.*", re.IGNORECASE)
@@ -139,7 +139,7 @@ class _Group:
         values = {key: [self.conf.nodes[node].get(key, "") for node in self.nodes] for key in _PER_NODE}
         same_port = len(set(values["Port"])) == 1
         is_host = (
-            settings.get("State", "").upper() not in _NOT_YET_HOSTS and same_port and not any(values["NodeHostname"])
+            settings.get("State", "").upper() not in NOT_YET_HOSTS and same_port and not any(values["NodeHostname"])
         )
         if values["Port"][0] and same_port:
             self.parameters["Port"] = native("Port", values["Port"][0])

@@ -1,4 +1,4 @@
-"""A running cluster, read from one of its hosts: configuration files, what the daemons show, and the accounting. No secret leaves it."""
+"""A running cluster, read from one of its hosts: its configuration files and its accounting. No password leaves it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
 from westward.process import Completed
-from westward.slurm import confshown
+from westward.provision.nodegroups import NOT_YET_HOSTS
 from westward.slurm.commands import AT_ONCE, Commands, Request
 from westward.slurm.conf import Conf, Settings, parse
 from westward.slurm.confcluster import KINDS, Configuration, of_confs
 from westward.slurm.confmeaning import Release, release_of
 
 ETC = "/etc/slurm"  # where the roles write
+BESIDE = ("slurm.conf", "gres.conf", "cgroup.conf", "topology.conf")
 CONFIGLESS = "/run/slurm/conf"  # where slurmd and sackd keep what slurmctld sends them
 TIMEOUT_S = 60.0
 # what stands for each password: an expression that a vault fills in
@@ -35,7 +36,7 @@ class Reading:
 
     Attributes:
         version: Slurm's, as `24.11.5`.
-        sources: by file, the path or the command that its content came from.
+        sources: by file, where its content came from.
         accounting: what sacctmgr printed for each query; None where there is no accounting.
         notes: what its owner should know, each a sentence.
     """
@@ -57,7 +58,7 @@ def read_cluster(commands: Commands, queries: Mapping[str, Sequence[str]], sudo:
 
     Raises:
         Unreachable: the host, or slurmctld, does not answer.
-        InputError: a file cannot be read as Slurm would read it.
+        InputError: a file cannot be read as Slurm would read it, or this user may not read it.
     """
     return _Host(commands, sudo).read(queries)
 
@@ -72,9 +73,17 @@ def without_secrets(conf: Conf) -> Conf:
     return replace(conf, settings=Settings(settings))
 
 
-def _shown_nodes(configuration: Configuration) -> set[str]:
-    """Those that scontrol shows: all but the ones of the future."""
-    return {node for node, settings in configuration.nodes.items() if settings.get("State", "").upper() != "FUTURE"}
+def _value(config: str, key: str) -> str:
+    """One value of `scontrol show config`; empty where there is none."""
+    match = re.search(rf"^{re.escape(key)}\s*= ?(.*)$", config, re.MULTILINE)
+    return match[1].strip() if match else ""
+
+
+def _at_hand(configuration: Configuration) -> set[str]:
+    """The nodes that slurmctld shows: of those that are not there yet it shows some, or none, by release."""
+    return {
+        node for node, settings in configuration.nodes.items() if settings.get("State", "").upper() not in NOT_YET_HOSTS
+    }
 
 
 class _Host:
@@ -87,24 +96,17 @@ class _Host:
         self.sources: dict[str, str] = {}
 
     def read(self, queries: Mapping[str, Sequence[str]]) -> Reading:
-        config, nodes, partitions = self._shown()
-        version = confshown.value(config, "SLURM_VERSION")
-        release = release_of(version)
-        parsed, topology = self._files(config, nodes, partitions, release)
-        configuration = of_confs(parsed, topology, release)
+        config, nodes = self._shown(("scontrol", "show", "config"), ("scontrol", "-a", "-o", "show", "node"))
+        version = _value(config, "SLURM_VERSION")
+        configuration = self._files(_value(config, "SLURM_CONF"), release_of(version))
         self._compare_with_running(config, nodes, configuration)
         accounting = None
-        if confshown.value(config, "AccountingStorageType").endswith("slurmdbd"):
+        if _value(config, "AccountingStorageType").endswith("slurmdbd"):
             accounting = self._accounting(queries)
-        cluster = configuration.settings.get("ClusterName") or confshown.value(config, "ClusterName")
+        cluster = configuration.settings.get("ClusterName", "")
         return Reading(version, cluster, configuration, self.sources, accounting, tuple(self.notes))
 
-    def _shown(self) -> tuple[str, str, str]:
-        argvs = [
-            ("scontrol", "show", "config"),
-            ("scontrol", "-a", "-o", "show", "node"),
-            ("scontrol", "-a", "-o", "show", "partition"),
-        ]
+    def _shown(self, *argvs: tuple[str, ...]) -> list[str]:
         answers = self._ask(argvs)
         for argv, answer in zip(argvs, answers, strict=True):
             if answer.status:
@@ -112,47 +114,39 @@ class _Host:
                     f"'{' '.join(argv)}' fails there: {answer.complaint}",
                     "is it a host of a cluster, and does slurmctld run?",
                 )
-        config, nodes, partitions = (answer.stdout for answer in answers)
-        return config, nodes, partitions
+        return [answer.stdout for answer in answers]
 
-    def _files(self, config: str, nodes: str, partitions: str, release: Release) -> tuple[dict[str, Conf], str]:
-        path = confshown.value(config, "SLURM_CONF") or f"{ETC}/slurm.conf"
-        folders = list(dict.fromkeys([posixpath.dirname(path), CONFIGLESS]))
-        for folder in folders:
-            if found := self._file(folder, "slurm.conf"):
-                parsed = {"slurm.conf": found}
-                return self._beside(folder, folders[0], parsed)
-        denied = "; ".join(self._denied.values()) or "it is not there"
-        self.notes.append(
-            f"slurm.conf could not be read ({denied}): nodes, partitions and settings are what scontrol shows, without what has its default;"
-            " node sets, gres.conf and topology are not known. Read it with --sudo, or from a host where you may"
-        )
-        self.sources |= {"slurm.conf": "scontrol show config, node, partition", "cgroup.conf": "scontrol show config"}
-        parsed = {
-            "slurm.conf": without_secrets(confshown.slurm_conf(config, nodes, partitions, release)),
-            "cgroup.conf": confshown.cgroup_conf(config, release),
-        }
-        return parsed, ""
-
-    def _beside(self, folder: str, etc: str, parsed: dict[str, Conf]) -> tuple[dict[str, Conf], str]:
-        """The files that lie beside slurm.conf; slurmdbd.conf is never sent to other hosts."""
-        for name in ("gres.conf", "cgroup.conf", "topology.conf"):
-            if found := self._file(folder, name):
-                parsed[name] = found
+    def _files(self, path: str, release: Release) -> Configuration:
+        """slurm.conf where scontrol has it, or where slurmd and sackd keep it, and the files beside it."""
+        etc = posixpath.dirname(path)
+        folder = next((each for each in (etc, CONFIGLESS) if self._text(f"{each}/slurm.conf") is not None), None)
+        if folder is None:
+            why = self._denied.get(path, "it is not there")
+            raise InputError(f"'{path}' cannot be read there: {why}", "name the controller, or add --sudo")
+        parsed = {name: found for name in BESIDE if (found := self._file(folder, name))}
+        # this one is never sent to other hosts
         if found := self._file(etc, "slurmdbd.conf"):
             parsed["slurmdbd.conf"] = found
-        topology = self._text(posixpath.join(folder, "topology.yaml")) or ""
+        topology = self._text(f"{folder}/topology.yaml") or ""
         if topology:
-            self.sources["topology.yaml"] = posixpath.join(folder, "topology.yaml")
+            self.sources["topology.yaml"] = f"{folder}/topology.yaml"
+        self._tell_denied(f"{etc}/slurmdbd.conf")
+        self._tell_others(folder)
+        return of_confs(parsed, topology, release)
+
+    def _tell_denied(self, dbd: str) -> None:
+        """
+        Raises:
+            InputError: a file that the roles would write anew is there and was not read.
+        """
+        for path, why in self._denied.items():
+            if path != dbd:
+                raise InputError(f"'{path}' is there and cannot be read: {why}", "add --sudo")
+            self.notes.append(f"{path} is there and could not be read ({why}); --sudo reads it")
+
+    def _tell_others(self, folder: str) -> None:
         if folder not in (ETC, CONFIGLESS):
             self.notes.append(f"its files are in {folder}, and the roles write to {ETC}")
-        self._tell_denied(folder)
-        return parsed, topology
-
-    def _tell_denied(self, folder: str) -> None:
-        for path, why in self._denied.items():
-            if not path.endswith("slurm.conf"):
-                self.notes.append(f"{path} is there and could not be read ({why}); --sudo reads it")
         listed = self._ask([(*self._sudo, "ls", "-1", folder)])[0].stdout.split("\n")
         others = sorted(
             name for name in listed if _UNMANAGED.fullmatch(name) and name not in _MANAGED and not self._included(name)
@@ -190,14 +184,14 @@ class _Host:
         return None
 
     def _compare_with_running(self, config: str, nodes: str, configuration: Configuration) -> None:
-        if confshown.value(config, "HASH_VAL").startswith("Different"):
+        if _value(config, "HASH_VAL").startswith("Different"):
             self.notes.append(
                 "the files here are not those that slurmctld runs with (HASH_VAL): somebody changed them without 'scontrol reconfigure'"
             )
         known = set(re.findall(r"^NodeName=(\S+)", nodes, re.MULTILINE))
         for names, what in (
             (known - configuration.nodes.keys(), "slurmctld has nodes that no file names (dynamic ones?)"),
-            (_shown_nodes(configuration) - known, "nodes of the files that slurmctld does not show"),
+            (_at_hand(configuration) - known, "nodes of the files that slurmctld does not show"),
         ):
             if names:
                 self.notes.append(f"{what}: {', '.join(sorted(names))}")

@@ -16,7 +16,7 @@ from westward.slurm.text import NOTHING, SEPARATOR, moment, or_empty
 MIB = 1024**2
 
 
-def fields(line: str) -> dict[str, str]:
+def _pairs(line: str) -> dict[str, str]:
     """Key=value of a line of scontrol's -o. Of a key that comes twice the first counts: free text stands at the end of a line."""
     found: dict[str, str] = {}
     marks = list(re.finditer(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=", line))
@@ -27,7 +27,7 @@ def fields(line: str) -> dict[str, str]:
 
 def nodes(text: str) -> tuple[Node, ...]:
     """`scontrol -d -o show node`."""
-    return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := fields(line)))
+    return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := _pairs(line)))
 
 
 def _node(pairs: Mapping[str, str], line: str) -> Node:
@@ -68,7 +68,7 @@ def partitions(text: str) -> tuple[Partition, ...]:
             default=pairs.get("Default") == "YES",
         )
         for line in text.splitlines()
-        if "PartitionName" in (pairs := fields(line))
+        if "PartitionName" in (pairs := _pairs(line))
     )
 
 
