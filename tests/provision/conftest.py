@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from provision.sites import Fleet, Played, inventory
+from provision.sites import RELEASES, Fleet, Played, Release, inventory
 from westward.lab import engine, hosts, teardown
 from westward.lab.progress import quiet
 
@@ -22,7 +22,6 @@ GROUPS: dict[str, Any] = {
 }
 CLUSTER: dict[str, Any] = {
     "slurm_cluster_name": "site",
-    "slurm_auth": "slurm",
     "slurm_nodegroups": [
         {
             "name": "h100",
@@ -71,16 +70,27 @@ def bare(topology: str, state: Path, label: str = "") -> Iterator[Fleet]:
             os.environ["WESTWARD_STATE_DIR"] = before
 
 
+@pytest.fixture(scope="session", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> Release:
+    return RELEASES[request.param]
+
+
 @pytest.fixture(scope="session")
-def fleet(state_of_hosts: Path) -> Iterator[Fleet]:
-    """Five hosts of Debian 13."""
-    with bare("bare", state_of_hosts) as found:
+def fleet(state_of_hosts: Path, release: Release) -> Iterator[Fleet]:
+    """Five hosts."""
+    with bare(release.topology, state_of_hosts) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def site_inventory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return inventory(tmp_path_factory.mktemp("inventory"), GROUPS, CLUSTER)
+def cluster(release: Release) -> dict[str, Any]:
+    """The cluster's variables."""
+    return CLUSTER | {"slurm_auth": release.auth}
+
+
+@pytest.fixture(scope="session")
+def site_inventory(tmp_path_factory: pytest.TempPathFactory, cluster: dict[str, Any]) -> Path:
+    return inventory(tmp_path_factory.mktemp("inventory"), GROUPS, cluster)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,30 @@ RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """What differs between the releases of Debian, and of Slurm in them, on which the playbook is tried.
+
+    Attributes:
+        topology: the lab's bare hosts.
+        auth: the newest way of authentication it has.
+        rest: a version of the interface that its slurmrestd speaks.
+        mpi: the package that an MPI program is made with, for the way this Slurm launches one.
+    """
+
+    topology: str
+    auth: str
+    rest: str
+    mpi: str
+
+
+RELEASES = {
+    "v2411": Release("bare", "slurm", "v0.0.41", "libopenmpi-dev"),
+    "v2205": Release("bare-bookworm", "munge", "v0.0.38", "libopenmpi-dev"),
+    "v2605": Release("bare-forky", "slurm", "v0.0.43", "libmpich-dev"),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Played:
     """What a run of a playbook ended with: its status, all it printed, and by host how many tasks changed something."""
 

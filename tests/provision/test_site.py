@@ -1,4 +1,4 @@
-"""Bare Debian 13 hosts become a cluster with Slurm 24.11: two controllers, a login node, two nodes with four devices each."""
+"""Bare Debian hosts become a cluster, by Debian's Slurm 24.11, 22.05 and 26.05: two controllers, a login node, two nodes with four devices each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import json
 import time
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from provision.conftest import CLUSTER, GROUPS
-from provision.sites import Fleet, Played, inventory
+from provision.conftest import GROUPS
+from provision.sites import Fleet, Played, Release, inventory
 
 pytestmark = pytest.mark.lab
 MPI_PROGRAM = """
@@ -73,18 +74,17 @@ def test_a_job_that_takes_more_memory_than_it_asked_for_is_ended(fleet: Fleet, f
     fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "OUT_OF_MEMORY")
 
 
-def test_an_mpi_program_runs_on_two_nodes(fleet: Fleet, first: Played) -> None:
-    fleet.said(
-        "n1", "sh", "-c", "apt-get install -qq -y --no-install-recommends gcc libc6-dev libopenmpi-dev >/dev/null"
-    )
+def test_an_mpi_program_runs_on_two_nodes(fleet: Fleet, release: Release, first: Played) -> None:
+    install = f"apt-get install -qq -y --no-install-recommends gcc libc6-dev {release.mpi} >/dev/null"
+    fleet.said("n1", "sh", "-c", install)
     fleet.said("n1", "sh", "-c", f"cat > /shared/sum.c <<'C'\n{MPI_PROGRAM}\nC\nmpicc -o /shared/sum /shared/sum.c")
     assert fleet.said("login", "srun", "-N2", "--ntasks-per-node=2", "/shared/sum") == "size 4 sum 6\n"
 
 
-def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, first: Played) -> None:
+def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, release: Release, first: Played) -> None:
     ask = (
         "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 6820);"
-        "c.request('GET', '/slurm/v0.0.41/ping', headers={'X-SLURM-USER-TOKEN': t} if (t := sys.stdin.read().strip()) else {});"
+        f"c.request('GET', '/slurm/{release.rest}/ping', headers={{'X-SLURM-USER-TOKEN': t}} if (t := sys.stdin.read().strip()) else {{}});"
         "r = c.getresponse(); print(r.status, r.read().decode())"
     )
     assert fleet.said("ctl", "sh", "-c", f'python3 -c "{ask}" </dev/null').startswith("401")
@@ -106,11 +106,13 @@ def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, first: Played) 
     assert key not in first.text
 
 
-def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(fleet: Fleet, first: Played, tmp_path: Path) -> None:
+def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(
+    fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
+) -> None:
     job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "sleep 600").strip()
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     started = fleet.said("ctl", "systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld")
-    changed = deepcopy(CLUSTER)
+    changed = deepcopy(cluster)
     changed["slurm_config"]["KillWait"] = 17
     ran = fleet.play(inventory(tmp_path, GROUPS, changed), "--diff")
     assert ran.status == 0, ran.why
@@ -139,7 +141,9 @@ def test_a_backup_takes_over(fleet: Fleet, first: Played) -> None:
     fleet.until("login", ("scontrol", "ping"), "(primary) at ctl is UP", 60)
 
 
-def test_typed_devices_that_are_only_believed_in(fleet: Fleet, first: Played, tmp_path: Path) -> None:
+def test_typed_devices_that_are_only_believed_in(
+    fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
+) -> None:
     """Two node groups instead of one, with MIG slices, shards, and no driver: users ask by type, and land where it is."""
     groups = GROUPS | {"slurm_compute": {"hopper": ["n1"], "ampere": ["n2"]}}
     mig = {"type": "1g.10gb", "count": 2, "detect": "fake", "slicing": "mig"}
@@ -152,7 +156,7 @@ def test_typed_devices_that_are_only_believed_in(fleet: Fleet, first: Played, tm
         "slices": 8,
     }
     parameters = {"CPUs": 4, "RealMemory": 2000}
-    fleet_of_two = CLUSTER | {
+    fleet_of_two = cluster | {
         "slurm_nodegroups": [
             {
                 "name": "hopper",

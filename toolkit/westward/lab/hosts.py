@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -122,7 +121,6 @@ class _Builder:
             outcome = "made"
             self._make()
         self._wait()
-        side_by_side(self._make_devices, COMPUTE)
         inventory = self._write_inventory()
         self.progress(self.folder.lab, "ready")
         return HostsLab(
@@ -177,28 +175,25 @@ class _Builder:
         engine.start(self.client, f"{self.folder.lab}.{APT_CACHE}", APT_CACHE)
 
     def _make_host(self, host: str, image: str, labels: dict[str, str]) -> None:
-        cgroups: dict[str, Any] = {"cgroupns": "private"}
-        volumes = {str(self.files / "shared"): {"bind": "/shared", "mode": "rw"}}
-        if (
-            _cgroup_v1()
-        ):  # systemd and slurmd make groups in the hierarchies of this host, whose names end in the host's or the lab's
-            cgroups = {"cgroupns": "host"}
-            volumes["/sys/fs/cgroup"] = {"bind": "/sys/fs/cgroup", "mode": "rw"}
+        devices = DEVICES if host in COMPUTE else 0
         self._create(
             host,
             image,
             # a lab's commands find a container by the cluster it belongs to: here the lab itself
             labels | {ROLE: ROLE_HOST, CLUSTER: self.folder.lab},
-            volumes=volumes,
-            environment={"container": "docker"},
+            volumes={str(self.files / "shared"): {"bind": "/shared", "mode": "rw"}},
+            environment={"container": "docker", "WESTWARD_DEVICES": str(devices)},
             tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
+            # its own groups at the root of each hierarchy: what systemd and slurmd make there is inside the container's, and goes with it
+            cgroupns="private",
+            # a rule for each: with one for all of them cgroup v1 could not take a single device away from a job
+            device_cgroup_rules=[f"c 195:{minor} rwm" for minor in range(devices)],
             cap_drop=["ALL"],
             cap_add=list(CAPABILITIES),
             # the engine's filter refuses mounts even to who may mount
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             ports={f"{SSH_PORT}/tcp": (HOST, 0)},
             shm_size="512m",
-            **cgroups,
         )
         name = f"{self.folder.lab}.{host}"
         engine.put_files(
@@ -212,13 +207,6 @@ class _Builder:
             ],
         )
         engine.start(self.client, name, host)
-
-    def _make_devices(self, host: str) -> None:
-        """Device files: they do not outlive a restart of their host."""
-        made = "; ".join(
-            f"[ -e /dev/nvidia{minor} ] || mknod -m 666 /dev/nvidia{minor} c 195 {minor}" for minor in range(DEVICES)
-        )
-        engine.execute(self.client, f"{self.folder.lab}.{host}", ["sh", "-c", made])
 
     def _create(self, host: str, image: str, labels: dict[str, str], **more: Any) -> None:
         with engine.engine_errors(f"making the container '{self.folder.lab}.{host}'"):
@@ -279,7 +267,3 @@ class _Builder:
 
     def _says(self, subject: str) -> Callable[[str], None]:
         return lambda text: self.progress(subject, text)
-
-
-def _cgroup_v1() -> bool:
-    return platform.system() == "Linux" and not Path("/sys/fs/cgroup/cgroup.controllers").exists()
