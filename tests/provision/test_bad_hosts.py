@@ -36,13 +36,20 @@ def one_more_key(cluster: dict[str, Any], tmp_path: Path) -> Path:
 
 def test_a_host_that_is_not_debians_is_refused_by_name(fleet: Fleet, site_inventory: Path, job: str) -> None:
     hide = "cp -a /etc/os-release /root/os-release; rm /etc/os-release; chmod -x /usr/bin/apt-get /usr/bin/apt"
-    fleet.said("n2", "sh", "-c", f"{hide}; printf 'ID=rocky\\nNAME=\"Rocky Linux\"\\nVERSION_ID=9.4\\n' >/etc/os-release")
+    fleet.said(
+        "n2", "sh", "-c", f"{hide}; printf 'ID=rocky\\nNAME=\"Rocky Linux\"\\nVERSION_ID=9.4\\n' >/etc/os-release"
+    )
     fleet.said("n2", "sh", "-c", "mv /etc/debian_version /usr/bin/apt-get /usr/bin/dpkg /root/")
     try:
         ran = fleet.play(site_inventory)
     finally:
         fleet.said("n2", "sh", "-c", "mv /root/debian_version /etc/; mv /root/apt-get /root/dpkg /usr/bin/")
-        fleet.said("n2", "sh", "-c", "cp -a --remove-destination /root/os-release /etc/; chmod +x /usr/bin/apt-get /usr/bin/apt")
+        fleet.said(
+            "n2",
+            "sh",
+            "-c",
+            "cp -a --remove-destination /root/os-release /etc/; chmod +x /usr/bin/apt-get /usr/bin/apt",
+        )
     assert ran.status == 2
     assert "n2 runs Rocky" in ran.why
     assert "Debian 12 and 13 are supported" in ran.why

@@ -95,11 +95,10 @@ def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, release: Re
     assert fleet.said("ctl", "ps", "-o", "user=", "-C", "slurmrestd").strip() == "slurmrestd"
 
 
-def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, first: Played) -> None:
-    modes = fleet.said(
-        "ctl", "stat", "-c", "%U %a", "/etc/slurm/slurm.key", "/etc/slurm/jwt_hs256.key", "/etc/slurm/slurmdbd.conf"
-    )
-    assert modes.splitlines() == ["slurm 600"] * 3
+def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, release: Release, first: Played) -> None:
+    own = "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key"
+    modes = fleet.said("ctl", "stat", "-c", "%U %a", own, "/etc/slurm/jwt_hs256.key", "/etc/slurm/slurmdbd.conf")
+    assert modes.splitlines() == [f"{release.auth} 600", "slurm 600", "slurm 600"]
     assert fleet.on("n1", "test", "-e", "/etc/slurm/jwt_hs256.key").status == 1
     key = fleet.said("ctl", "base64", "-w0", "/etc/slurm/jwt_hs256.key")
     assert len(key) > 40

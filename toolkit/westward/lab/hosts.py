@@ -41,6 +41,8 @@ APT_CACHE_UID = 64070  # fixed in containers/apt-cache/Dockerfile
 ADMIN = "admin"
 SSH_PORT = 22
 READY_WITHIN_S = 60.0
+# where containers/host/start.sh leaves the hierarchies of cgroup v1 for slurmd, where systemd would not have them
+CGROUPS_ASIDE = "/run/cgroup"
 
 # systemd mounts what its units ask for, and slurmd the cgroups of its jobs (SYS_ADMIN); device files are made (MKNOD); slurmd gives steps
 # a priority (SYS_NICE), and MPI ranks on one node read each other's memory (SYS_PTRACE); apt and sshd become other users; ping is setuid
@@ -251,14 +253,18 @@ class _Builder:
         key = key_file(self.files / "ssh-host-key", False)
         known = self.files / "known_hosts"
         write_private(known, "".join(known_host(HOST, port, key) for port in ports.values()))
+        variables: dict[str, Any] = {
+            "ansible_user": ADMIN,
+            "ansible_ssh_private_key_file": str(self.files / "ssh-key"),
+            "ansible_ssh_common_args": f"-o UserKnownHostsFile={json.dumps(str(known))}",
+        }
+        aside = ["test", "-d", CGROUPS_ASIDE]
+        if engine.execute(self.client, f"{self.folder.lab}.{COMPUTE[0]}", aside).status == 0:
+            variables["slurm_cgroup_config"] = {"CgroupPlugin": "cgroup/v1", "CgroupMountpoint": CGROUPS_ASIDE}
         inventory = {
             "all": {
                 "hosts": {host: {"ansible_host": HOST, "ansible_port": port} for host, port in ports.items()},
-                "vars": {
-                    "ansible_user": ADMIN,
-                    "ansible_ssh_private_key_file": str(self.files / "ssh-key"),
-                    "ansible_ssh_common_args": f"-o UserKnownHostsFile={json.dumps(str(known))}",
-                },
+                "vars": variables,
             }
         }
         path = self.files / "hosts.yml"
