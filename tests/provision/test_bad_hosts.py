@@ -54,11 +54,11 @@ def test_a_host_that_is_not_debians_is_refused_by_name(fleet: Fleet, site_invent
     assert "n2 runs Rocky" in ran.why
     assert "Debian 12 and 13 are supported" in ran.why
     assert ran.text.count("fatal:") == 1, "no other host fails, and this one only once"
-    assert set(ran.changed.values()) == {0}
+    assert ran.changed["n2"] == 0
 
 
 def test_an_unreachable_host_is_named_and_the_others_are_done(fleet: Fleet, one_more_key: Path, job: str) -> None:
-    fleet.said("n2", "systemctl", "stop", "ssh")
+    fleet.said("n2", "sh", "-c", "systemctl stop ssh; pkill -KILL sshd || true")  # and the connections that are kept
     try:
         ran = fleet.play(one_more_key)
     finally:
