@@ -37,9 +37,8 @@ def test_a_check_of_new_hosts_changes_nothing_and_ends_well(fleet: Fleet, first_
 
 def test_the_first_run_makes_a_cluster(fleet: Fleet, first: Played) -> None:
     assert first.status == 0, first.why
-    fleet.until("login", ("sinfo", "-h", "-o", "%T"), "idle")
-    told = fleet.said("login", "sinfo", "-h", "-o", "%P %a %l %D %T %N %G %f")
-    assert told.split("\n") == ["gpu* up 1-00:00:00 2 idle n[1-2] gpu:h100:4 hopper", ""]
+    wanted = "gpu* up 1-00:00:00 2 idle n[1-2] gpu:h100:4 hopper\n"
+    assert fleet.until("login", ("sinfo", "-h", "-o", "%P %a %l %D %T %N %G %f"), wanted) == wanted
 
 
 def test_accounts_are_as_the_variables_say(fleet: Fleet, first: Played) -> None:
