@@ -11,10 +11,12 @@ Many jobs go together: one transaction and one call to their site for each step,
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -36,6 +38,8 @@ Step = Callable[[str, Job], None]
 ON_THEIR_WAY = 2
 # a part of a stream leaves with so many jobs, or more where the parts before it are still on their way
 AT_LEAST = 32
+# how long a thread that has its answer waits for the interpreter while the next jobs are composed; 5 ms, Python's own, is as long as a request
+SWITCH_S = 0.0005
 
 
 class Jobs:
@@ -110,7 +114,7 @@ class Jobs:
         source = iter(wanted)
         sent: deque[Future[list[tuple[Job, WestwardError | None]]]] = deque()
         problem: WestwardError | None = None
-        with ThreadPoolExecutor(ON_THEIR_WAY) as pool:
+        with _switching_often(), ThreadPoolExecutor(ON_THEIR_WAY) as pool:
             while problem is None:
                 try:
                     intents = self._intents(_gathered(source, lambda: _room(sent)))
@@ -272,6 +276,17 @@ def _told(job: Job, error: WestwardError | None) -> WestwardError | None:
     told = type(error)(f"{error}; {where}", then)
     told.__cause__ = error
     return told
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    """Threads of this process take turns that often meanwhile."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(min(before, SWITCH_S))
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def _gathered(source: Iterator[Item], room: Callable[[], bool]) -> list[Item]:
