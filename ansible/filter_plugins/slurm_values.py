@@ -26,6 +26,16 @@ REST_SINCE = (24, 5)
 TOPOLOGY_YAML_SINCE = (25, 5)
 DETECT_SINCE = {"nvml": (20, 2), "rsmi": (20, 11), "oneapi": (23, 2), "nrt": (23, 11), "nvidia": (24, 11)}
 SLICED_BY_COUNT = ("shard", "mps")
+HOOKS = "/usr/local/libexec/westward"  # roles/slurm/tasks/health.yml installs slurm/hooks there
+# what slurm_health says when it says nothing; argument_specs.yml has the meaning of each
+HEALTH: Mapping[str, Any] = {
+    "enabled": True,
+    "filesystems": ["/tmp"],
+    "free_percent": 5,
+    "mounts": [],
+    "devices": [],
+    "clean": ["/tmp", "/dev/shm"],
+}
 
 
 class Refused(ValueError):
@@ -35,7 +45,8 @@ class Refused(ValueError):
 def slurm_values(
     variables: Variables, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Variables], version: str
 ) -> dict[str, Any]:
-    """What the templates are rendered from: cluster, controllers, settings, nodes, nodesets, partitions, gres, cgroup, dbd, topology, fake_gpus.
+    """What the templates are rendered from: cluster, controllers, settings, nodes, nodesets, partitions, gres, cgroup, dbd, topology, fake_gpus,
+    health.
 
     Args:
         variables: those of the cluster.
@@ -75,6 +86,7 @@ class _Cluster:
         self.nodegroups: Sequence[Variables] = variables["slurm_nodegroups"]
         self.auth = str(variables.get("slurm_auth") or "munge")
         self.rest = bool(variables.get("slurm_rest", True)) and release >= REST_SINCE
+        self.health = {**HEALTH, **(variables.get("slurm_health") or {})}
         self._check()
 
     def values(self) -> dict[str, Any]:
@@ -91,6 +103,10 @@ class _Cluster:
             "dbd": _overridden(self._dbd(), self.variables.get("slurm_dbd_config")),
             "topology": self._topology(),
             "fake_gpus": {group["name"]: list(_fake_gpus(group)) for group in self.nodegroups},
+            "health": {
+                **self.health,
+                "nodegroups": {group["name"]: list(self._health_lines(group)) for group in self.nodegroups},
+            },
             "configless": "enable_configless" in str(settings.get("SlurmctldParameters")),
             "rest": self.rest,
             "header": HEADER,
@@ -113,6 +129,10 @@ class _Cluster:
                     )
         for group in self.nodegroups:
             self._check_accelerators(group)
+        for key in ("filesystems", "mounts", "devices", "clean"):
+            for path in self.health[key]:
+                if not str(path).startswith("/") or "\n" in str(path):
+                    raise Refused(f"slurm_health: {key}: {path!r} is no absolute path")
 
     def _check_accelerators(self, group: Variables) -> None:
         slicings = set()
@@ -140,6 +160,7 @@ class _Cluster:
         """Our defaults. slurm.conf(5) has the meaning of each key."""
         database = bool(self.groups.get("slurm_dbd"))
         names, types = self._gres_names()
+        hooks = bool(self.health["enabled"])
         return {
             "SlurmUser": "slurm",
             "AuthType": f"auth/{self.auth}",
@@ -170,6 +191,14 @@ class _Cluster:
             "MpiDefault": self.variables.get("slurm_mpi_default"),
             "ReturnToService": "1",
             "RebootProgram": "/sbin/reboot",
+            "HealthCheckProgram": f"{HOOKS}/health" if hooks else None,
+            "HealthCheckInterval": "300" if hooks else None,
+            # the nodes one after another within the interval, not all at once
+            "HealthCheckNodeState": "ANY,CYCLE" if hooks else None,
+            "Prolog": f"{HOOKS}/prolog" if hooks else None,
+            "Epilog": f"{HOOKS}/epilog" if hooks else None,
+            # a job that a node refuses is not at fault: it goes elsewhere, and waits for nobody to release it
+            "SchedulerParameters": "nohold_on_prolog_fail" if hooks else None,
         }
 
     def _gres_names(self) -> tuple[list[str], list[str]]:
@@ -309,6 +338,21 @@ class _Cluster:
             settings = _overridden({}, line.get("parameters"))
             yield {"nodes": line.get("nodes"), "name": line.get("name"), "settings": settings}
 
+    def _health_lines(self, group: Variables) -> Iterator[str]:
+        """What `slurm/hooks/health` looks for on each node of a group. Devices that are only believed in are not looked for."""
+        memory = {
+            key.lower(): value for key, value in self._node_settings(group, self.groups.get(group["name"], ())).items()
+        }
+        if memory.get("realmemory"):
+            yield f"memory {memory['realmemory']}"
+        chips = list(group.get("accelerators") or ())
+        files = [file for one in chips for file in _device_files(one)]
+        yield from (f"device {file}" for file in dict.fromkeys(files))
+        cards = sum(bool(re.fullmatch(r"/dev/nvidia\d+", file)) for file in files)
+        # of cards in slices nobody has said how many there are
+        if cards and not any(one.get("slicing") == "mig" for one in chips):
+            yield f"gpus {cards}"
+
     # --- the other files -------------------------------------------------------------------------------------------------
 
     def _cgroup(self) -> Settings:
@@ -376,6 +420,17 @@ def _by_files(nodes: str, chips: Variables) -> Iterator[dict[str, Any]]:
             "name": "gpu",
             "settings": {"Type": chips.get("type"), key: one, "Cores": chips.get("cores"), "Links": chips.get("links")},
         }
+
+
+def _device_files(chips: Variables) -> Iterator[str]:
+    """The files of a node group's devices, as far as they are known before the node is asked."""
+    detect = chips.get("detect") or "files"
+    if detect == "files":
+        files = chips["files"]
+        for one in [files] if isinstance(files, str) else files:
+            yield from NodeSet(one)
+    elif detect in ("nvml", "nvidia") and chips.get("slicing") != "mig":
+        yield from (f"/dev/nvidia{number}" for number in range(chips["count"]))
 
 
 def _fake_gpus(group: Variables) -> Iterator[str]:

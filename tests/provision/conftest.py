@@ -44,6 +44,17 @@ CLUSTER: dict[str, Any] = {
         "StateSaveLocation": "/shared/slurmctld",
         "SlurmctldTimeout": 10,
         "DefMemPerCPU": 200,
+        "HealthCheckInterval": 3,
+        "HealthCheckNodeState": ["IDLE", "CYCLE"],
+    },
+    "slurm_health": {"mounts": ["/shared"]},
+    "slurm_topology": {
+        "plugin": "tree",
+        "switches": [
+            {"name": "leaf1", "nodes": "n1"},
+            {"name": "leaf2", "nodes": "n2"},
+            {"name": "spine", "switches": "leaf[1-2]"},
+        ],
     },
 }
 

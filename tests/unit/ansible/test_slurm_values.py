@@ -122,3 +122,28 @@ def test_what_the_version_offers_decides_on_rest_and_topology() -> None:
     assert (old["rest"], old["settings"]["AuthAltTypes"], old["topology"]["yaml"]) == (False, None, False)
     assert (new["rest"], new["settings"]["AuthAltTypes"], new["topology"]["yaml"]) == (True, "auth/jwt", True)
     assert new["topology"]["lines"] == [{"name": "s1", "nodes": "n[1-2]"}]
+
+
+def test_what_a_node_looks_for_follows_from_its_group() -> None:
+    files = [f"device /dev/nvidia{number}" for number in range(4)]
+    assert values()["health"]["nodegroups"] == {"h100": ["memory 489200", *files, "gpus 4"]}
+    found = values(slurm_nodegroups=chips(detect="nvml", files=None))
+    assert found["health"]["nodegroups"] == {"h100": ["memory 489200", *files, "gpus 4"]}
+    slices = ["/dev/nvidia0,/dev/nvidia-caps/nvidia-cap21"]
+    mig = values(slurm_nodegroups=chips(type="1g.10gb", count=1, slicing="mig", files=slices))
+    wanted = ["memory 489200", "device /dev/nvidia-caps/nvidia-cap21", "device /dev/nvidia0"]
+    assert sorted(mig["health"]["nodegroups"]["h100"]) == sorted(wanted)
+    assert values(slurm_nodegroups=chips(detect="fake", files=None))["health"]["nodegroups"] == {
+        "h100": ["memory 489200"]
+    }
+
+
+def test_health_check_prolog_and_epilog_are_there_unless_they_are_not_wanted() -> None:
+    ours = {"HealthCheckProgram", "HealthCheckInterval", "HealthCheckNodeState", "Prolog", "Epilog"}
+    assert all(values()["settings"][key] for key in ours)
+    off = values(slurm_health={"enabled": False})["settings"]
+    assert {off[key] for key in ours} == {None}
+    own = values(slurm_config={"HealthCheckInterval": 60, "Epilog": "omit"})["settings"]
+    assert (own["HealthCheckInterval"], own["Epilog"]) == ("60", None)
+    with pytest.raises(FILTERS.Refused, match="slurm_health: mounts: 'home' is no absolute path"):
+        values(slurm_health={"mounts": ["home"]})
