@@ -48,6 +48,8 @@ CLUSTER: dict[str, Any] = {
         "HealthCheckNodeState": ["IDLE", "CYCLE"],
     },
     "slurm_health": {"mounts": ["/shared"]},
+    "slurm_monitoring": True,
+    "slurm_monitoring_interval_s": 5,
     "slurm_topology": {
         "plugin": "tree",
         "switches": [
