@@ -29,7 +29,6 @@ SLICED_BY_COUNT = ("shard", "mps")
 HOOKS = "/usr/local/libexec/westward"  # roles/slurm/tasks/health.yml installs slurm/hooks there
 # what slurm_health says when it says nothing; argument_specs.yml has the meaning of each
 HEALTH: Mapping[str, Any] = {
-    "enabled": True,
     "filesystems": ["/tmp"],
     "free_percent": 5,
     "mounts": [],
@@ -86,7 +85,9 @@ class _Cluster:
         self.nodegroups: Sequence[Variables] = variables["slurm_nodegroups"]
         self.auth = str(variables.get("slurm_auth") or "munge")
         self.rest = bool(variables.get("slurm_rest", True)) and release >= REST_SINCE
-        self.health = {**HEALTH, **(variables.get("slurm_health") or {})}
+        # a node that does not find its prolog is drained, and nodes that are not in the inventory are not ours to install it on
+        everywhere = not any(group.get("nodes") for group in self.nodegroups)
+        self.health = {"enabled": everywhere, **HEALTH, **(variables.get("slurm_health") or {})}
         self._check()
 
     def values(self) -> dict[str, Any]:

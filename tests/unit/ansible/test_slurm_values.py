@@ -143,6 +143,9 @@ def test_health_check_prolog_and_epilog_are_there_unless_they_are_not_wanted() -
     assert all(values()["settings"][key] for key in ours)
     off = values(slurm_health={"enabled": False})["settings"]
     assert {off[key] for key in ours} == {None}
+    cloud = [*VARIABLES["slurm_nodegroups"], {"name": "cloud", "nodes": "c[1-8]", "parameters": {"CPUs": 4}}]
+    assert values(slurm_nodegroups=cloud)["settings"]["Prolog"] is None
+    assert values(slurm_nodegroups=cloud, slurm_health={"enabled": True})["settings"]["Prolog"]
     own = values(slurm_config={"HealthCheckInterval": 60, "Epilog": "omit"})["settings"]
     assert (own["HealthCheckInterval"], own["Epilog"]) == ("60", None)
     with pytest.raises(FILTERS.Refused, match="slurm_health: mounts: 'home' is no absolute path"):
