@@ -110,6 +110,31 @@ def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, release: Releas
     assert key not in first.text
 
 
+def test_packages_come_from_the_mirror_of_the_site_alone(
+    fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
+) -> None:
+    """The lab's package cache is one, by an address of its own; it is the proxy of the hosts no more."""
+    own = fleet.said("n2", "cat", "/etc/apt/sources.list")
+    assert "deb.debian.org" in own
+    fleet.said("n2", "mv", "/etc/apt/apt.conf.d/01westward-cache", "/root/")
+    mirror = cluster | {"slurm_apt_mirror": "http://apt-cache:3142/deb.debian.org/debian"}
+    try:
+        ran = fleet.play(inventory(tmp_path, GROUPS, mirror), "--tags", "slurm", "--limit", "n2")
+        offered = fleet.said("n2", "apt-cache", "policy", "slurmd")
+    finally:
+        fleet.said(
+            "n2",
+            "sh",
+            "-c",
+            "mv /root/01westward-cache /etc/apt/apt.conf.d/; mv /etc/apt/sources.list.*~ /etc/apt/sources.list",
+        )
+        fleet.said("n2", "sh", "-c", "rm -f /etc/apt/sources.list.d/debian.sources; apt-get update -qq")
+    assert ran.status == 0, ran.why
+    assert "http://apt-cache:3142/deb.debian.org/debian" in offered
+    assert "http://deb.debian.org" not in offered
+    assert fleet.said("n2", "cat", "/etc/apt/sources.list") == own
+
+
 def test_one_changed_key_reaches_the_nodes_and_disturbs_no_job(
     fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
 ) -> None:
