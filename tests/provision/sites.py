@@ -29,21 +29,19 @@ class Release:
         topology: the lab's bare hosts.
         auth: the newest way of authentication it has.
         rest: a version of the interface that its slurmrestd speaks; None where the roles have none.
-        rocr: what a job that has the last two of six fake devices sees of them, if they are AMD's: 22.05 cannot tell whose they are.
         mpi: the package that an MPI program is made with, for the way this Slurm launches one.
     """
 
     topology: str
     auth: str
     rest: str | None
-    rocr: str
     mpi: str
 
 
 RELEASES = {
-    "v2411": Release("bare", "slurm", "v0.0.41", "4,5", "libopenmpi-dev"),
-    "v2205": Release("bare-bookworm", "munge", None, "", "libopenmpi-dev"),
-    "v2605": Release("bare-forky", "slurm", "v0.0.43", "4,5", "libmpich-dev"),
+    "v2411": Release("bare", "slurm", "v0.0.41", "libopenmpi-dev"),
+    "v2205": Release("bare-bookworm", "munge", None, "libopenmpi-dev"),
+    "v2605": Release("bare-forky", "slurm", "v0.0.43", "libmpich-dev"),
 }
 
 
