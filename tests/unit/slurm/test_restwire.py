@@ -114,8 +114,17 @@ def test_a_request_is_one_piece(server: Server, ask: Ask) -> None:
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}", b"{}"),
         (b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n{}", b"{}"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n", b"{}"),
+        (b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\n\r\n", b"{}"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}\0\0 no HTTP", b"{}"),
     ],
-    ids=["until the end", "an old server", "it says so", "more than an answer"],
+    ids=[
+        "until the end",
+        "an old server",
+        "it says so",
+        "more than an answer",
+        "more after the last",
+        "anything after it",
+    ],
 )
 def test_a_connection_that_ends_is_not_used_again(server: Server, ask: Ask, text: bytes, body: bytes) -> None:
     server.answers = [[text, None], [text, None]]

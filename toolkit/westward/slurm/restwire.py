@@ -195,6 +195,9 @@ class _Answer:
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserError as error:
+            if self.whole:  # slurmrestd 26.05 says more after an answer with which it closes the connection
+                self.last = True
+                return
             raise _Broken(f"no answer of an HTTP server ({error})") from error
         if self._head_bytes is not None:
             self._head_bytes += len(piece)
