@@ -1,6 +1,7 @@
-"""Runs every benchmark of Westward itself and writes one JSON file: `python -m westward.perf.full FILE`.
+"""Runs the benchmarks of Westward itself and writes one JSON file: `python -m westward.perf.full FILE [BENCHMARK...]`.
 
-`./run test --full` calls it; the file is committed, with the commit it was measured at.
+`./run test --full` runs all of them. Where some are named, the file keeps the others' results as they are. Each result has the commit and the
+date at which it was measured, and on how many cores.
 """
 
 from __future__ import annotations
@@ -18,27 +19,31 @@ BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate", "provision")
 TIMEOUT_S = 1800
 
 
-def measure() -> dict[str, Any]:
-    """The results by benchmark, with commit and date; each says on how many cores it ran."""
+def measure(name: str) -> dict[str, Any]:
+    """The result of a benchmark, with commit and date."""
+    print(f"westward.perf.{name}", file=sys.stderr)
     commit = process.run(["git", "rev-parse", "HEAD"], timeout_s=10).stdout.strip()
     changed = bool(process.run(["git", "status", "--porcelain", "--untracked-files=no"], timeout_s=10).stdout.strip())
-    results = {}
-    for name in BENCHMARKS:
-        print(f"westward.perf.{name}", file=sys.stderr)
-        results[name] = json.loads(
-            process.run([sys.executable, "-m", f"westward.perf.{name}"], timeout_s=TIMEOUT_S).stdout
-        )
+    measured = process.run([sys.executable, "-m", f"westward.perf.{name}"], timeout_s=TIMEOUT_S).stdout
     return {
         "commit": commit,
         "uncommitted_changes": changed,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
-        "results": results,
+        **json.loads(measured),
     }
 
 
-if __name__ == "__main__":
-    file = Path(sys.argv[1])
+def main(file: Path, names: list[str]) -> None:
+    """Measure what is named, or everything, and write it down."""
+    if unknown := set(names) - set(BENCHMARKS):
+        sys.exit(f"error: no benchmark is called {', '.join(sorted(unknown))}\nnext:  name of {', '.join(BENCHMARKS)}")
+    results = json.loads(file.read_text()) if names and file.exists() else {}
+    results |= {name: measure(name) for name in names or BENCHMARKS}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(measure(), indent=2) + "\n")
+    file.write_text(json.dumps(results, indent=2) + "\n")
     print(file)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
