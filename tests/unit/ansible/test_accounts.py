@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unit.ansible.loading import load
+from westward.provision.ansiblecode import load
 
 ROOT = Path(__file__).parents[3]
 RELEASES = ["22.05", "24.11", "26.05"]

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from unit.ansible.loading import load
+from westward.provision.ansiblecode import load
 
 CHANGES = load("filter_plugins/slurm_changes.py")
 CONF = "ClusterName=c\nKillWait=30\nNodeName=n[1-2] CPUs=2 Gres=gpu:h100:4\n"

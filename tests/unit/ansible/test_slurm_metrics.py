@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from unit.ansible.loading import ANSIBLE, load
+from westward.provision.ansiblecode import ANSIBLE, load
 
 METRICS = load("roles/slurm_monitoring/files/slurm_metrics.py")
 DATA = Path(__file__).parents[2] / "data"

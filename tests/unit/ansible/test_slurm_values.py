@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from unit.ansible.loading import load
+from westward.provision.ansiblecode import load
 
 FILTERS = load("filter_plugins/slurm_values.py")
 GROUPS = {"slurm_controller": ["ctl"], "slurm_dbd": ["ctl"], "h100": ["n2", "n1"]}

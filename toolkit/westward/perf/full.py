@@ -37,7 +37,9 @@ def measure(name: str) -> dict[str, Any]:
 def main(file: Path, names: list[str]) -> None:
     """Measure what is named, or everything, and write it down."""
     if unknown := set(names) - set(BENCHMARKS):
-        sys.exit(f"error: no benchmark is called {', '.join(sorted(unknown))}\nnext:  name of {', '.join(BENCHMARKS)}")
+        sys.exit(
+            f"error: no benchmark is called {', '.join(sorted(unknown))}\nnext:  name some of these: {', '.join(BENCHMARKS)}"
+        )
     results = json.loads(file.read_text()) if names and file.exists() else {}
     results |= {name: measure(name) for name in names or BENCHMARKS}
     file.parent.mkdir(parents=True, exist_ok=True)

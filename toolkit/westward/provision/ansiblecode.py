@@ -8,22 +8,23 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-_ANSIBLE = Path(__file__).parents[1] / "_data" / "ansible"
+ANSIBLE = Path(__file__).parents[1] / "_data" / "ansible"
 
 
 def slurm_values() -> ModuleType:
-    """`slurm_values`, `Refused`, `needs_restart`, ...: the filters that turn variables into what the templates read."""
-    return _module("filter_plugins/slurm_values.py")
+    """`slurm_values` and `Refused`: the filter that turns variables into what the templates read."""
+    return load("filter_plugins/slurm_values.py")
 
 
 def slurm_accounts() -> ModuleType:
     """The module for accounts, users and QOS: its queries, how it reads their answers, and its plan."""
-    return _module("library/slurm_accounts.py")
+    return load("library/slurm_accounts.py")
 
 
 @cache
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"westward_ansible_{Path(name).stem}", _ANSIBLE / name)
+def load(name: str) -> ModuleType:
+    """The module in a file below `ansible/`, such as `library/slurm_accounts.py`: they lie beside the playbook, in no package."""
+    spec = importlib.util.spec_from_file_location(f"westward_ansible_{Path(name).stem}", ANSIBLE / name)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up by its name
