@@ -28,15 +28,20 @@ def clusters(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.fixture
-def submit(clusters: Lab) -> Callable[..., Any]:
-    """Submit and detach; returns the job as --json shows it."""
+def submit(clusters: Lab) -> Iterator[Callable[..., Any]]:
+    """Submit and detach; returns the job as --json shows it. A test's jobs do not outlive it, however it ends."""
+    keys = []
 
     def run(*args: str) -> Any:
         said = westward("submit", *args, "--detach", "--json")
         assert said.status == 0, said.err
+        keys.append(said.json["key"])
         return said.json
 
-    return run
+    yield run
+    for key in keys:
+        said = westward("cancel", key)  # harmless where it has ended
+        assert said.status == 0, said
 
 
 @pytest.fixture(scope="session")

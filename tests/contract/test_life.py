@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
-from contract.clusters import PLAIN, Lab, westward
+from contract.clusters import PLAIN, Lab, wait_until, westward
 
 pytestmark = pytest.mark.lab
 
@@ -102,8 +103,8 @@ def test_cancel_a_running_and_a_waiting_job(clusters: Lab, submit):
     waiting = submit(*PLAIN, "command=[sleep,300]", "nodes=2", "cpus_per_task=8", "--site", east)
     wait_for(running["key"], "RUNNING")
     assert state_of(waiting["key"]) == "PENDING"
-    shown = next(job for job in westward("jobs", "--json").json if job["key"] == waiting["key"])
-    assert shown["reason"] in ("Resources", "Priority")
+    # Slurm gives a reason when its scheduler has looked at the job, which may be seconds later
+    wait_until(lambda: shown(waiting["key"])["reason"] in ("Resources", "Priority"), lambda: shown(waiting["key"]))
     for job in (waiting, running):
         assert westward("cancel", job["key"]).status == 0
         wait_for(job["key"], "CANCELLED")
@@ -170,8 +171,12 @@ def test_the_time_limit_is_told_as_timeout(clusters: Lab, overdue):
     assert said.status == 1 and "ended TIMEOUT" in said.err
 
 
+def shown(key: str) -> dict[str, Any]:
+    return next(job for job in westward("jobs", "--all", "--json").json if job["key"] == key)
+
+
 def state_of(key: str) -> str:
-    return next(job["state"] for job in westward("jobs", "--all", "--json").json if job["key"] == key)
+    return shown(key)["state"]
 
 
 def wait_for(key: str, state: str, within_s: float = 40) -> None:
