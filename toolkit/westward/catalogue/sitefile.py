@@ -65,6 +65,10 @@ def read_site(top: Reader) -> Site:
         mpi=_known_text(top, "mpi"),
         environment=_environment(top.section("environment", {})),
         observed=_observed(top.section("observed")) if _is_known(top, "observed") else None,
+        inventory=tuple(
+            _absolute(top, "inventory", path)
+            for path in _words(top, "inventory", "paths was expected, as for ansible-playbook -i")
+        ),
     )
     if site.power.price_per_kwh and site.prices.currency is None:
         raise top.error("prices.currency", "is missing: in which currency is power.price_per_kwh?")
@@ -135,19 +139,25 @@ def _shell(door: Reader) -> ShellDoor:
 
 
 def _argv(door: Reader, key: str) -> tuple[str, ...]:
-    words = door.take(key, list, [])
+    return _words(door, key, "words was expected: the program and its arguments")
+
+
+def _words(above: Reader, key: str, what: str) -> tuple[str, ...]:
+    words = above.take(key, list, [])
     if not all(isinstance(word, str) for word in words):
-        raise door.error(key, "a list of words was expected: the program and its arguments")
+        raise above.error(key, f"a list of {what}")
     return tuple(words)
 
 
 def _path(door: Reader, key: str) -> Path | None:
     text = door.take(key, str, "")
-    if not text:
-        return None
+    return _absolute(door, key, text) if text else None
+
+
+def _absolute(above: Reader, key: str, text: str) -> Path:
     path = Path.home() / text[2:] if text.startswith("~/") else Path(text)
     if not path.is_absolute():
-        raise door.error(key, "a path from / or ~/ on was expected")
+        raise above.error(key, "a path from / or ~/ on was expected")
     return path
 
 
@@ -280,6 +290,7 @@ def site_text(site: Site) -> str:
         _dump({"name": site.name, "cluster": site.cluster, "region": site.region, "place": site.place}),
         _dump({"access": access, **_given(site, "root", "account", "qos", "mpi")}),
         _dump({"environment": dict(site.environment)}) if site.environment else "",
+        _dump({"inventory": [str(path) for path in site.inventory]}) if site.inventory else "",
         _dump({"links": {region: {"rtt_ms": _figure_fields(link.rtt_ms)} for region, link in site.links.items()}}),
         *([_FILL_IN + "\n"] if some_unknown else []),
         _dump({"prices": prices, "power": power}),

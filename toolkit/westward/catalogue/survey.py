@@ -159,6 +159,7 @@ _BLANK = {
     "power": Power(),
     "mpi": None,
     "environment": {},
+    "inventory": (),
 }
 
 

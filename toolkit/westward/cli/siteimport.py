@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,13 @@ from rich.text import Text
 
 from westward.catalogue.address import DoorOptions, door_at
 from westward.cli import show
+from westward.cli.managed import need_ansible
 from westward.errors import InputError, WestwardError
 from westward.model.site import ShellDoor
 from westward.slurm.shell import commands_at
 
 if TYPE_CHECKING:
     from westward.provision.importing import Imported
-
-_NEEDED = ("ansible", "ClusterShell")
 
 
 class Differs(WestwardError):
@@ -36,11 +34,7 @@ def read(
         InputError: that is no host, or what provisioning needs is not installed.
         WestwardError: whatever `import_site` and `compare_site` raise.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"{' and '.join(missing)} not installed, which provisioning needs", "pip install 'westward[provision]'"
-        )
+    need_ansible()
     from westward.provision.importing import compare_site, import_site
 
     door = door_at(host if host == "local" or "://" in host else f"ssh://{host}", options)

@@ -166,6 +166,7 @@ class Site:
         environment: variables that every job needs there.
         mpi: what `srun --mpi=` is called there.
         links: by region of the user.
+        inventory: for its sysadmin: what the playbooks manage it by, paths as for `ansible-playbook -i`.
     """
 
     name: str
@@ -183,6 +184,7 @@ class Site:
     mpi: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     observed: Observed | None = None
+    inventory: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
