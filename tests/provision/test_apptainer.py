@@ -10,7 +10,7 @@ import pytest
 from provision.conftest import GROUPS
 from provision.sites import Fleet, Played, Release, inventory
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]
 MIRROR = "http://apt-cache:3142/deb.debian.org/debian"
 # sid has one, which Debian 13 can install; what it is called and its checksum, its index says
 LOOK = f"""
