@@ -12,7 +12,7 @@ from unit.cli.sites import behind as behind  # a fixture
 from unit.cli.sites import westward as westward  # a fixture
 from unit.provision.hosts import Host
 from unit.provision.hosts import host as host  # a fixture
-from westward.cli import siteimport
+from westward.cli import managed
 from westward.cli.siteimport import Differs
 from westward.errors import InputError, Unreachable, Unsafe
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_meant(westward: Westward, words: list[str], said: str) -
 
 
 def test_what_provisioning_needs_is_named(westward: Westward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(siteimport, "_NEEDED", ("ansible", "nowhere_installed"))
+    monkeypatch.setattr(managed, "_NEEDED", ("ansible", "nowhere_installed"))
     error = failed(westward("import", "local"), InputError)
     assert str(error) == "nowhere_installed not installed, which provisioning needs"
     assert error.next_step == "pip install 'westward[provision]'"
