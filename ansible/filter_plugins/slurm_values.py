@@ -26,7 +26,7 @@ REST_SINCE = (24, 5)
 TOPOLOGY_YAML_SINCE = (25, 5)
 DETECT_SINCE = {"nvml": (20, 2), "rsmi": (20, 11), "oneapi": (23, 2), "nrt": (23, 11), "nvidia": (24, 11)}
 SLICED_BY_COUNT = ("shard", "mps")
-HOOKS = "/usr/local/libexec/westward"  # roles/slurm/tasks/health.yml installs slurm/hooks there
+HOOKS = "/usr/local/libexec/westward"
 # what slurm_health says when it says nothing; argument_specs.yml has the meaning of each
 HEALTH: Mapping[str, Any] = {
     "filesystems": ["/tmp"],
@@ -45,7 +45,7 @@ def slurm_values(
     variables: Variables, groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Variables], version: str
 ) -> dict[str, Any]:
     """What the templates are rendered from: cluster, controllers, settings, nodes, nodesets, partitions, gres, cgroup, dbd, topology, fake_gpus,
-    health.
+    health, hooks (the directory of slurm/hooks on a host).
 
     Args:
         variables: those of the cluster.
@@ -110,6 +110,7 @@ class _Cluster:
             },
             "configless": "enable_configless" in str(settings.get("SlurmctldParameters")),
             "rest": self.rest,
+            "hooks": HOOKS,
             "header": HEADER,
         }
 
