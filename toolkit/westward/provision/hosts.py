@@ -24,7 +24,12 @@ AT_ONCE = 16  # hosts
 TIMEOUT_S = 60.0
 _READ_TIMEOUT_S = 120.0
 CONTROLLER, DBD, LOGIN, COMPUTE = GROUPS = ("slurm_controller", "slurm_dbd", "slurm_login", "slurm_compute")
-_AS_JSON = {"ANSIBLE_STDOUT_CALLBACK": "minimal", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+_READING = {
+    "ANSIBLE_STDOUT_CALLBACK": "minimal",
+    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    # otherwise it warns, and goes on without the hosts of an inventory that it cannot read
+    "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+}
 # what is asked of each host, and of the first controller for all
 _OF_HOST = (
     "ansible_host",
@@ -123,14 +128,14 @@ def _asked(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]
     )
     chosen = [word for path in paths for word in ("-i", str(path.absolute()))]
     argv = ["ansible", *chosen, f"{CONTROLLER}[0]", "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": text})]
-    done = process.run(argv, timeout_s=_READ_TIMEOUT_S, environment=environment() | _AS_JSON, check=False)
+    done = process.run(argv, timeout_s=_READ_TIMEOUT_S, environment=environment() | _READING, check=False)
     found = re.search(r"^\S+ \| SUCCESS => (\{.*^\})", done.stdout, re.MULTILINE | re.DOTALL)
     if found is None:
         where = ", ".join(f"'{path}'" for path in paths)
-        said = (done.stdout + done.stderr).strip()
+        said = (done.stderr + done.stdout).strip()  # the first of its complaints has the place
         if not said or f"pattern: {CONTROLLER}" in said or "No hosts matched" in said:
             raise InputError(f"{where}: no host is in the group {CONTROLLER}", f"name it in {CONTROLLER} of hosts.yml")
-        raise InputError(f"{where}: Ansible does not understand it: {said[-500:]}", "ansible-inventory --list -i ...")
+        raise InputError(f"{where}: Ansible does not understand it: {said[:500]}", "ansible-inventory --list -i ...")
     *rows, site = (json.loads(line) for line in json.loads(found[1])["msg"].splitlines())
     return rows, site
 
@@ -165,11 +170,11 @@ def _known_hosts(host: str, arguments: str) -> Path | None:
     found = None
     words = iter(shlex.split(arguments))
     for word in words:
-        option = next(words, "") if word == "-o" else word.removeprefix("-o")
-        key, _, value = option.partition("=")
-        if not word.startswith("-o") or key.lower() not in _SSH_OPTIONS:
+        said = f"-o {next(words, '')}" if word == "-o" else word
+        key, _, value = said.removeprefix("-o").lstrip().partition("=")
+        if not said.startswith("-o") or key.lower() not in _SSH_OPTIONS:
             raise InputError(
-                f"{host}: ansible_ssh_common_args says '{word} {option}'".replace(f"'{word} {word}'", f"'{word}'"),
+                f"{host}: ansible_ssh_common_args says '{said}'",
                 "write that into ~/.ssh/config, which Ansible and Westward both read",
             )
         if key.lower() == "userknownhostsfile":
