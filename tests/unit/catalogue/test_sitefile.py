@@ -73,7 +73,7 @@ sites = some.builds(
     some.builds(Power, maybe_figures, maybe_figures, maybe_figures, maybe_figures),
     some.dictionaries(texts, some.builds(Link, figures), max_size=2),
     some.none() | texts, some.none() | texts, some.none() | texts, some.dictionaries(some.sampled_from(["PATH", "A_B"]), texts),
-    some.none() | observed,
+    some.none() | observed, some.lists(paths, max_size=2).map(tuple),
 )  # fmt: skip
 
 
@@ -132,6 +132,15 @@ def test_one_figure_may_be_known_and_another_not() -> None:
     assert site.prices.accelerator_hour == {"h100": Figure(1.5, "a tariff", "2026", False)}
     assert site.prices.cpu_hour is None
     assert site.power == Power(pue=Figure(1.5, "a tariff", "2026", False))
+
+
+def test_an_inventory_is_paths_as_for_ansible_playbook() -> None:
+    site = read(inventory=["~/mysite", "/etc/site/ways.yml"])
+    assert site.inventory == (Path.home() / "mysite", Path("/etc/site/ways.yml"))
+    assert read().inventory == ()
+    for wrong, problem in ((["mysite"], "a path from / or ~/ on"), ([1], "a list of paths"), ("~/mysite", "inventory")):
+        with pytest.raises(InputError, match=problem):
+            read(inventory=wrong)
 
 
 def test_paths_of_this_host_may_begin_with_the_home_directory() -> None:
