@@ -23,6 +23,7 @@ KEYS = "/etc/slurm"
 # where each is known from: slurm.conf(5), gres.conf(5) and the release notes
 AUTH_SLURM_SINCE = (23, 11)
 REST_SINCE = (24, 5)
+TOPOLOGY_BLOCK_SINCE = (23, 11)
 TOPOLOGY_YAML_SINCE = (25, 5)
 DETECT_SINCE = {"nvml": (20, 2), "rsmi": (20, 11), "oneapi": (23, 2), "nrt": (23, 11), "nvidia": (24, 11)}
 SLICED_BY_COUNT = ("shard", "mps")
@@ -395,6 +396,11 @@ class _Cluster:
         kind = "switches" if wires["plugin"] == "tree" else "blocks"
         if not wires.get(kind):
             raise Refused(f"slurm_topology: with plugin '{wires['plugin']}', '{kind}' is needed")
+        if kind == "blocks" and self.release < TOPOLOGY_BLOCK_SINCE:
+            raise Refused(
+                f"slurm_topology: plugin 'block' needs Slurm {_dotted(TOPOLOGY_BLOCK_SINCE)} or newer,"
+                f" and the hosts have {_dotted(self.release)}: use 'tree'"
+            )
         lines = [{key: self._meant(str(value)) for key, value in line.items()} for line in wires[kind]]
         return {
             "plugin": wires["plugin"],

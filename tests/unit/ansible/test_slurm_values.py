@@ -108,6 +108,11 @@ def test_devices_that_are_only_believed_in() -> None:
             "MaxTime is the number 86400: write it in quotes",
         ),
         ("24.11.5", {"slurm_topology": {"plugin": "tree"}}, "'switches' is needed"),
+        (
+            "22.05.8",
+            {"slurm_topology": {"plugin": "block", "blocks": [{"name": "b", "nodes": "n1"}]}},
+            "plugin 'block' needs Slurm 23.11 or newer, and the hosts have 22.05: use 'tree'",
+        ),
         ("unknown", {}, "is no version of Slurm"),
     ],
 )
