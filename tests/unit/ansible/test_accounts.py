@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from westward.provision.ansiblecode import load
+from westward.provision.ansiblecode import sacctmgr
 
 ROOT = Path(__file__).parents[3]
 RELEASES = ["22.05", "24.11", "26.05"]
 
 
-accounts = load("library/slurm_accounts.py")
-Entity = accounts.Entity
+KEYS, STATE, WANTED, PLAN = (sacctmgr(part) for part in ("keys", "state", "wanted", "plan"))
+Entity = STATE.Entity
 
 # what the captured databases were made from; another cluster has elsewhere and dan, and bob in zoo2; by hand
 # came ann's partition low, bob in zoo, a limit of zoo11, and zoo12, which has lost its association
@@ -94,13 +94,13 @@ ALL = ("qos", "account", "user")
 
 def captured(release: str) -> Any:
     folder = ROOT / "tests/data" / f"slurm-{release}-text" / "accounting"
-    return accounts.parse_state("cluster", {name: (folder / f"{name}.txt").read_text() for name in accounts.QUERIES})
+    return STATE.parse_state("cluster", {name: (folder / f"{name}.txt").read_text() for name in STATE.QUERIES})
 
 
 def planned(state: Any, exclusive: bool = False, managed: tuple[str, ...] = ALL, **lists: Any) -> Any:
-    wanted = accounts.parse_wanted(lists)
-    accounts.check_references(wanted, state, managed if exclusive else [])
-    return accounts.make_plan("cluster", wanted, state, managed, exclusive)
+    wanted = WANTED.parse_wanted(lists)
+    WANTED.check_references(wanted, state, managed if exclusive else [])
+    return PLAN.make_plan("cluster", wanted, state, managed, exclusive)
 
 
 def commands(plan: Any) -> list[str]:
@@ -135,18 +135,18 @@ def account(**keys: Any) -> dict[str, Any]:
     ],
 )
 def test_a_time_is_read_in_every_form(text: str, seconds: int | None) -> None:
-    assert accounts.duration_s(text) == seconds
+    assert KEYS.duration_s(text) == seconds
 
 
 @given(st.integers(0, 10**9))
 def test_a_time_that_is_printed_reads_the_same(seconds: int) -> None:
-    assert accounts.duration_s(accounts.duration_text(seconds)) == seconds
+    assert KEYS.duration_s(KEYS.duration_text(seconds)) == seconds
 
 
 @pytest.mark.parametrize("text", ["1:2:3:4", "two", "1-", "1.5"])
 def test_a_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no time"):
-        accounts.duration_s(text)
+        KEYS.duration_s(text)
 
 
 @pytest.mark.parametrize(
@@ -159,16 +159,16 @@ def test_a_time_that_is_none_is_refused(text: str) -> None:
     ],
 )
 def test_tres_are_compared_by_amount(one: str, other: str) -> None:
-    assert accounts.tres(one) == accounts.tres(other)
+    assert KEYS.tres(one) == KEYS.tres(other)
 
 
 @given(st.dictionaries(st.sampled_from(["cpu", "node", "gres/gpu", "billing"]), st.integers(0, 10**12)))
 def test_tres_that_are_printed_read_the_same(amounts: dict[str, int]) -> None:
-    assert accounts.tres(",".join(f"{name}={amount}" for name, amount in amounts.items())) == amounts
+    assert KEYS.tres(",".join(f"{name}={amount}" for name, amount in amounts.items())) == amounts
 
 
 def test_nothing_set_is_not_zero() -> None:
-    key = accounts.ASSOCIATION_KEYS["MaxJobs"]
+    key = KEYS.ASSOCIATION_KEYS["MaxJobs"]
     assert key.is_unset("") and key.is_unset("-1") and not key.is_unset("0")
 
 
@@ -225,10 +225,10 @@ def test_only_what_differs_of_a_limit_is_set() -> None:
     assert commands(plan) == [
         "modify account name=zoo cluster=cluster set GrpTRES=mem=20480,gres/gpu=-1 Fairshare=13 GrpWall=-1"
     ]
-    assert accounts.as_text(plan.changes, after=False) == (
+    assert PLAN.as_text(plan.changes, after=False) == (
         "account zoo:\n  GrpTRES: cpu=10,gres/gpu=4,mem=10G\n  Fairshare: 12\n  GrpWall: 2-00:00:00\n"
     )
-    assert accounts.as_text(plan.changes, after=True) == (
+    assert PLAN.as_text(plan.changes, after=True) == (
         "account zoo:\n  GrpTRES: cpu=10,mem=20G\n  Fairshare: 13\n  GrpWall: (not set)\n"
     )
 
@@ -269,7 +269,7 @@ def test_an_account_is_moved_after_those_that_will_be_above_it() -> None:
 @pytest.mark.parametrize("parents", [{"zoo": "zoo11"}, {"zoo": "zoo1", "zoo1": "zoo"}, {"zoo": "zoo"}])
 def test_parents_in_a_circle_are_refused(parents: dict[str, str]) -> None:
     """Also where one of them is in the database alone."""
-    with pytest.raises(accounts.Refused, match="circle"):
+    with pytest.raises(WANTED.Refused, match="circle"):
         planned(captured("24.11"), accounts=[{"name": name, "parent": parent} for name, parent in parents.items()])
 
 
@@ -295,13 +295,13 @@ def test_accounts_and_users_of_another_cluster_are_taken_in() -> None:
 
 
 def test_a_new_cluster_is_registered_and_gets_everything() -> None:
-    outputs = dict.fromkeys(accounts.QUERIES, "") | {
+    outputs = dict.fromkeys(STATE.QUERIES, "") | {
         "qos": "normal|0" + "|" * 31 + "normal\n",
         "accounts": "root||root|root\n",
     }
-    state = accounts.parse_state("cluster", outputs)
-    wanted = accounts.parse_wanted({"accounts": [{"name": "b", "parent": "a"}, {"name": "a"}, {"name": "c"}]})
-    plan = accounts.make_plan("cluster", wanted, state, ALL, exclusive=True)
+    state = STATE.parse_state("cluster", outputs)
+    wanted = WANTED.parse_wanted({"accounts": [{"name": "b", "parent": "a"}, {"name": "a"}, {"name": "c"}]})
+    plan = PLAN.make_plan("cluster", wanted, state, ALL, exclusive=True)
     assert commands(plan) == [
         "add cluster name=cluster",
         "add account name=a,c cluster=cluster",
@@ -344,13 +344,13 @@ def test_a_new_cluster_is_registered_and_gets_everything() -> None:
     ],
 )
 def test_variables_that_cannot_be_meant_are_refused(lists: dict[str, Any], said: str) -> None:
-    with pytest.raises(accounts.Refused) as refused:
+    with pytest.raises(WANTED.Refused) as refused:
         planned(captured("24.11"), **lists)
     assert said in str(refused.value)
 
 
 def test_exclusive_does_not_remove_what_is_referred_to() -> None:
-    with pytest.raises(accounts.Refused, match="account zoo is not in the variables, so exclusive would remove it"):
+    with pytest.raises(WANTED.Refused, match="account zoo is not in the variables, so exclusive would remove it"):
         planned(captured("24.11"), True, accounts=[{"name": "zoo1", "parent": "zoo"}])
 
 
@@ -362,7 +362,7 @@ def test_jobs_are_in_the_way_of_a_removal() -> None:
         Entity("association", "bob", "zoo1"),
         Entity("qos", "fast"),
     ]
-    assert accounts.in_the_way(removed, queue) == [
+    assert PLAN.in_the_way(removed, queue) == [
         "user ann (job 7)",
         "user bob in account zoo2 (job 8_[1-3])",
         "qos fast (job 8_[1-3])",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from westward.provision import ansiblecode
+from westward.provision.ansiblecode import sacctmgr
 
 Native = dict[str, Any]
 
@@ -16,19 +16,18 @@ _PLACED = {"account": ("Parent", "Description", "Organization"), "user": ("Defau
 
 def queries() -> Mapping[str, Sequence[str]]:
     """What sacctmgr is asked, by name: each with an explicit list of fields."""
-    found: Mapping[str, Sequence[str]] = ansiblecode.slurm_accounts().QUERIES
+    found: Mapping[str, Sequence[str]] = sacctmgr("state").QUERIES
     return found
 
 
 def accounts_of(cluster: str, outputs: Mapping[str, str]) -> Native:
     """`slurm_accounts` from what sacctmgr printed: QOS, the tree of accounts, and users of this cluster."""
-    code = ansiblecode.slurm_accounts()
-    state = code.parse_state(cluster, outputs)
+    state = sacctmgr("state").parse_state(cluster, outputs)
     here = {entity: texts for entity, texts in state.entities.items() if entity not in state.only_elsewhere}
     found: Native = {
-        "qos": [_qos(code, entity, texts) for entity, texts in here.items() if entity.kind == "qos"],
-        "accounts": [_account(code, entity, texts) for entity, texts in here.items() if entity.kind == "account"],
-        "users": [_user(code, entity, here) for entity in here if entity.kind == "user"],
+        "qos": [_qos(entity, texts) for entity, texts in here.items() if entity.kind == "qos"],
+        "accounts": [_account(entity, texts) for entity, texts in here.items() if entity.kind == "account"],
+        "users": [_user(entity, here) for entity in here if entity.kind == "user"],
     }
     found["accounts"] = [one for one in found["accounts"] if one != {"name": "root"}]
     return {key: [one for one in entries if one] for key, entries in found.items()}
@@ -36,19 +35,17 @@ def accounts_of(cluster: str, outputs: Mapping[str, str]) -> Native:
 
 def differences(cluster: str, outputs: Mapping[str, str], accounts: Mapping[str, Any]) -> list[str]:
     """What a run with those variables would change or report; nothing where they say the same."""
-    code = ansiblecode.slurm_accounts()
-    plan = code.make_plan(
-        cluster, code.parse_wanted(accounts), code.parse_state(cluster, outputs), _KINDS, exclusive=False
-    )
+    wanted, state = sacctmgr("wanted").parse_wanted(accounts), sacctmgr("state").parse_state(cluster, outputs)
+    plan = sacctmgr("plan").make_plan(cluster, wanted, state, _KINDS, exclusive=False)
     return [
         *(f"sacctmgr {' '.join(step.argv)}" for step in plan.steps),
         *(f"not in slurm_accounts: {text}" for text in plan.drift),
     ]
 
 
-def _set(code: Any, kind: str, texts: Mapping[str, str]) -> Native:
+def _set(kind: str, texts: Mapping[str, str]) -> Native:
     """The keys that somebody set."""
-    keys = code.KEYS[kind]
+    keys = sacctmgr("keys").KEYS[kind]
     return {
         key: text
         for key, text in texts.items()
@@ -56,23 +53,23 @@ def _set(code: Any, kind: str, texts: Mapping[str, str]) -> Native:
     }
 
 
-def _qos(code: Any, entity: Any, texts: Mapping[str, str]) -> Native:
-    return _with_parameters({"name": entity.name}, _set(code, "qos", texts))
+def _qos(entity: Any, texts: Mapping[str, str]) -> Native:
+    return _with_parameters({"name": entity.name}, _set("qos", texts))
 
 
-def _account(code: Any, entity: Any, texts: Mapping[str, str]) -> Native:
+def _account(entity: Any, texts: Mapping[str, str]) -> Native:
     found: Native = {"name": entity.name}
     if entity.name != "root":
         if (parent := texts.get("Parent", "")) not in ("", "root"):
             found["parent"] = parent
         found |= {key.lower(): texts[key] for key in ("Description", "Organization") if texts.get(key)}
-    return _with_parameters(found, _set(code, "account", texts))
+    return _with_parameters(found, _set("account", texts))
 
 
-def _user(code: Any, user: Any, here: Mapping[Any, Mapping[str, str]]) -> Native:
+def _user(user: Any, here: Mapping[Any, Mapping[str, str]]) -> Native:
     """Empty for one that has an association of a partition alone: the variables have no word for these."""
     places = [
-        _with_parameters({"name": entity.account}, _set(code, "association", texts))
+        _with_parameters({"name": entity.account}, _set("association", texts))
         for entity, texts in here.items()
         if entity.kind == "association" and entity.name == user.name and not entity.partition
     ]

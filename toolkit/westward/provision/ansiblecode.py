@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from functools import cache
@@ -16,14 +17,20 @@ def slurm_values() -> ModuleType:
     return load("filter_plugins/slurm_values.py")
 
 
-def slurm_accounts() -> ModuleType:
-    """The module for accounts, users and QOS: its queries, how it reads their answers, and its plan."""
-    return load("library/slurm_accounts.py")
+@cache
+def sacctmgr(part: str) -> ModuleType:
+    """A part of what the module slurm_accounts works with: `keys`, `state`, `wanted` or `plan`."""
+    package = importlib.import_module("ansible.module_utils")
+    beside = str(ANSIBLE / "module_utils")
+    # Ansible sends them with a module under this name, whichever directory they are from
+    if beside not in package.__path__:
+        package.__path__.append(beside)
+    return importlib.import_module(f"ansible.module_utils.sacctmgr.{part}")
 
 
 @cache
 def load(name: str) -> ModuleType:
-    """The module in a file below `ansible/`, such as `library/slurm_accounts.py`: they lie beside the playbook, in no package."""
+    """The module in a file below `ansible/`, such as `filter_plugins/slurm_changes.py`: they lie beside the playbook, in no package."""
     spec = importlib.util.spec_from_file_location(f"westward_ansible_{Path(name).stem}", ANSIBLE / name)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
