@@ -30,17 +30,19 @@ class Release:
         auth: the newest way of authentication it has.
         rest: a version of the interface that its slurmrestd speaks; None where the roles have none.
         mpi: the package that an MPI program is made with, for the way this Slurm launches one.
+        blocks: whether its Slurm has blocks of nodes (topology/block), and segments of jobs.
     """
 
     topology: str
     auth: str
     rest: str | None
     mpi: str
+    blocks: bool = True
 
 
 RELEASES = {
     "v2411": Release("bare", "slurm", "v0.0.41", "libopenmpi-dev"),
-    "v2205": Release("bare-bookworm", "munge", None, "libopenmpi-dev"),
+    "v2205": Release("bare-bookworm", "munge", None, "libopenmpi-dev", blocks=False),
     "v2605": Release("bare-forky", "slurm", "v0.0.43", "libmpich-dev"),
 }
 

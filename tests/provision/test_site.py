@@ -214,3 +214,26 @@ def test_typed_devices_that_are_only_believed_in(
     refused = fleet.on("login", "srun", "--gres=gpu:a100:3", "true")
     assert refused.status == 1
     assert "Requested node configuration is not available" in refused.stderr
+
+
+def test_a_device_that_jobs_share_by_percent_and_blocks_that_a_segment_does_not_leave(
+    fleet: Fleet, cluster: dict[str, Any], release: Release, first: Played, tmp_path: Path
+) -> None:
+    """MPS: each device has 100 parts, of which a job gets some. Blocks: each of one node, so no segment has two."""
+    shared = deepcopy(cluster)
+    (group,) = shared["slurm_nodegroups"]
+    group["accelerators"][0] |= {"slicing": "mps", "slices": 400}
+    if release.blocks:
+        blocks = [{"name": "left", "nodes": "n1"}, {"name": "right", "nodes": "n2"}]
+        shared["slurm_topology"] = {"plugin": "block", "blocks": blocks, "block_sizes": [1]}
+    ran = fleet.play(inventory(tmp_path, GROUPS, shared))
+    assert ran.status == 0, ran.why
+    fleet.until("login", ("sinfo", "-h", "-o", "%D %T %E"), "2 idle none")
+    look = "echo $CUDA_VISIBLE_DEVICES $CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+    assert fleet.said("login", "srun", "-N1", "--gres=mps:25", "sh", "-c", look) == "0 25\n"
+    if release.blocks:
+        told = fleet.said("login", "scontrol", "show", "topology")
+        assert [line.split(" BlockIndex")[0] for line in told.splitlines()] == ["BlockName=left", "BlockName=right"]
+        assert sorted(fleet.said("login", "srun", "-N2", "--segment=1", "hostname").split()) == ["n1", "n2"]
+        refused = fleet.on("login", "srun", "-N2", "--segment=2", "true")
+        assert "Requested topology configuration is not available" in refused.stderr
