@@ -25,7 +25,7 @@ from westward.catalogue.load import (
 )
 from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
-from westward.cli import managed, show, sitehands, siteimport, sitetables, sitewrite
+from westward.cli import managed, show, sitecollect, sitedoctor, sitehands, siteimport, sitetables, sitewrite
 from westward.directories import config_dir
 from westward.errors import InputError, NotFound, Unreachable
 from westward.model.site import Site
@@ -33,6 +33,9 @@ from westward.yamlfile import read_yaml
 
 app = typer.Typer(help="The clusters that jobs can go to, and those that you manage.", no_args_is_help=True)
 app.command("exec", rich_help_panel=managed.PANEL)(sitehands.execute)
+app.command("doctor", rich_help_panel=managed.PANEL)(sitedoctor.doctor)
+app.command("gres", rich_help_panel=managed.PANEL)(sitedoctor.gres)
+app.command("collect", rich_help_panel=managed.PANEL)(sitecollect.collect)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 Name = Annotated[str, typer.Argument(help="What you call the cluster.")]

@@ -40,7 +40,14 @@ _OF_HOST = (
     "ansible_ssh_common_args",
     "slurm_node_name",
 )
-_OF_SITE = ("slurm_cluster_name", "slurm_auth", "slurm_nodegroups", "slurm_partitions", "slurm_health")
+_OF_SITE = (
+    "slurm_cluster_name",
+    "slurm_auth",
+    "slurm_nodegroups",
+    "slurm_partitions",
+    "slurm_health",
+    "apptainer_install",
+)
 _SSH_OPTIONS = ("userknownhostsfile", "stricthostkeychecking", "controlmaster", "controlpersist", "controlpath")
 
 
@@ -69,7 +76,8 @@ class Managed:
     Attributes:
         inventories: the paths that Ansible is given with -i, in their order.
         hosts: those of the four groups, by name, in the inventory's order.
-        variables: those of `slurm_cluster_name`, `slurm_auth`, `slurm_nodegroups`, `slurm_partitions`, `slurm_health` that are set.
+        variables: those of `slurm_cluster_name`, `slurm_auth`, `slurm_nodegroups`, `slurm_partitions`, `slurm_health`,
+            `apptainer_install` that are set.
     """
 
     inventories: tuple[Path, ...]
@@ -211,7 +219,7 @@ class Hands:
         hosts: Iterable[Host],
         argv: Sequence[str],
         *,
-        stdin: str = "",
+        stdin: str | Callable[[Host], str] = "",
         as_root: bool = True,
         timeout_s: float = TIMEOUT_S,
         repeat: bool = False,
@@ -219,7 +227,8 @@ class Hands:
         """Run a program on hosts, up to AT_ONCE of them at a time; by host, in their order, how it ended or why it did not run.
 
         Args:
-            stdin: what it reads, such as a script for `sh -s`. Secrets go here: every user of a host can read argv.
+            stdin: what it reads, such as a script for `sh -s`; or a function that gives it for each host. Secrets go here: every user
+                of a host can read argv.
             repeat: it may run twice, so it is run again where a connection was lost.
         """
         todo = list(hosts)
@@ -227,7 +236,8 @@ class Hands:
             return {}
 
         def one(host: Host) -> Answer:
-            answer = self.run(host, argv, stdin=stdin, as_root=as_root, timeout_s=timeout_s, repeat=repeat)
+            text = stdin if isinstance(stdin, str) else stdin(host)
+            answer = self.run(host, argv, stdin=text, as_root=as_root, timeout_s=timeout_s, repeat=repeat)
             if self._told is not None:
                 self._told(host.name, answer)
             return answer

@@ -30,6 +30,12 @@ def nodes(text: str) -> tuple[Node, ...]:
     return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := _pairs(line)))
 
 
+def node_pairs(text: str) -> dict[str, dict[str, str]]:
+    """The same as Slurm has it: each node with its keys and values."""
+    rows = (_pairs(line) for line in text.splitlines())
+    return {pairs["NodeName"]: pairs for pairs in rows if "NodeName" in pairs}
+
+
 def _node(pairs: Mapping[str, str], line: str) -> Node:
     told = re.search(r"\sReason=(.*?)\s*(?:\[\S+@\S+\]|$)", line)  # free text: it may look like more pairs
     reason = told[1] if told else ""

@@ -1,0 +1,486 @@
+"""Checks of the hosts of a cluster: each a pure function from what was found out to findings."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from statistics import median
+
+from westward.provision.clusterfacts import Facts, key_files, names
+from westward.provision.finding import Finding, Verdict, together, with_the_rest
+from westward.provision.hostfacts import Disk, Key, Look
+from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Host
+from westward.slurm.confmeaning import Release, release_of
+from westward.slurm.hostlist import fold
+
+# seconds: what a credential lasts where AuthInfo does not say (munge(7); auth/slurm), and what logs and begin times bear
+LASTS_S = {"munge": 300.0, "slurm": 60.0}
+NOTICED_S = 2.0
+SCANT, FULL = 0.05, 0.01  # of a file system that is free: warned of, failed
+SCANT_BYTES = 64 * 2**20
+# releases in their order; from 25.05 on two a year
+_OLD: tuple[Release, ...] = ((20, 2), (20, 11), (21, 8), (22, 5), (23, 2), (23, 11), (24, 5), (24, 11))
+RELEASES = _OLD + tuple((year, month) for year in range(25, 60) for month in (5, 11))
+WIDER_SINCE = (24, 11)  # three releases back instead of two
+SACKD_SINCE = (23, 11)
+
+
+def reached(facts: Facts) -> list[Finding]:
+    """Whether each host answers, and lets its user become root."""
+    silent = [
+        Finding(
+            "reachable",
+            host,
+            Verdict.FAILED,
+            f"no answer: {' '.join(why.split())}",
+            f"ssh {host} sudo -n true",
+        )
+        for host, why in facts.silent.items()
+    ]
+    return with_the_rest("reachable", silent, facts.site.hosts, "answers, and sudo needs no password")
+
+
+def clock(facts: Facts) -> list[Finding]:
+    """How far the clocks are apart, as far as a round trip can tell."""
+    known = facts.clocks
+    bad = [
+        Finding("clock", host, Verdict.UNKNOWN, "its clock could not be read", f"ssh {host} date")
+        for host in facts.looks
+        if host not in known
+    ]
+    if not known:
+        return bad
+    told = re.search(r"\bttl=(\d+)", facts.config.get("AuthInfo", ""))
+    limit = float(told[1]) if told else LASTS_S.get(facts.auth, 300.0)
+    middle = median(one.ahead_s for one in known.values())
+    for host, one in known.items():
+        off, bound = one.ahead_s - middle, one.bound_s
+        if abs(off) - bound > NOTICED_S:
+            refused = abs(off) - bound > limit
+            bad.append(
+                Finding(
+                    "clock",
+                    host,
+                    Verdict.FAILED if refused else Verdict.WARNING,
+                    f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the others (± {bound:.2f} s); auth/{facts.auth} refuses from {limit:g} s on",
+                    f"run NTP there: 'timedatectl set-ntp true' on {host}, or look at 'chronyc tracking'",
+                )
+            )
+        elif bound > NOTICED_S:
+            bad.append(
+                Finding(
+                    "clock",
+                    host,
+                    Verdict.UNKNOWN,
+                    f"a round trip took {2 * bound:.1f} s: too long to tell",
+                    "run it again",
+                )
+            )
+    apart = max(one.ahead_s for one in known.values()) - min(one.ahead_s for one in known.values())
+    bound = max(one.bound_s for one in known.values())
+    return with_the_rest("clock", bad, known, f"at most {apart:.2f} s apart (± {bound:.2f} s)")
+
+
+def keys(facts: Facts) -> list[Finding]:
+    """Whether each key is the same on all hosts that have to have it, and nobody else's to read. No key is shown, nor a digest of one."""
+    found: list[Finding] = []
+    for path, groups in key_files(facts).items():
+        looks = facts.of(*groups)
+        held = {host: (look.keys or {}).get(path) for host, look in looks.items() if look.keys is not None}
+        bad = [
+            Finding("keys", host, Verdict.UNKNOWN, f"{path} could not be looked at")
+            for host in looks
+            if host not in held
+        ]
+        most = Counter(key.digest for key in held.values() if key is not None).most_common(1)
+        for host, key in held.items():
+            bad += _key(facts, path, host, key, most[0][0] if most else "")
+        found += with_the_rest("keys", bad, looks, f"{path} is the same everywhere, and Slurm's alone")
+    return found
+
+
+def _key(facts: Facts, path: str, host: str, key: Key | None, right: str) -> Iterator[Finding]:
+    again = f"'ansible-playbook ... site.yml --limit {host}' writes that of the first controller; 'systemctl restart munge' or Slurm's daemons there"
+    if key is None:
+        yield Finding("keys", host, Verdict.FAILED, f"there is no {path}", again)
+        return
+    owner = "munge" if "munge" in path else facts.config.get("SlurmUser", "slurm").partition("(")[0]
+    if key.digest != right:
+        yield Finding("keys", host, Verdict.FAILED, f"{path} is not that of most hosts", again)
+    if key.mode & 0o077:
+        yield Finding(
+            "keys",
+            host,
+            Verdict.FAILED,
+            f"others may read {path}: mode {key.mode:o}",
+            f"chmod 600 {path}; then make a new key",
+        )
+    elif key.owner not in (owner, "root"):
+        yield Finding(
+            "keys", host, Verdict.FAILED, f"{path} belongs to {key.owner}, not to {owner}", f"chown {owner}: {path}"
+        )
+
+
+def versions(facts: Facts) -> list[Finding]:
+    """Whether every program is within what its server still speaks to: slurmdbd the newest, then slurmctld, then the rest."""
+    bad: list[Finding] = []
+    controllers = _releases(facts, "slurmctld", CONTROLLER)
+    server = max(controllers.values(), default=None)
+    seen: dict[str, Counter[str]] = {}
+    for host, look in facts.looks.items():
+        if not look.versions:
+            bad.append(
+                Finding(
+                    "versions",
+                    host,
+                    Verdict.UNKNOWN,
+                    "no program of Slurm tells its version",
+                    "is Slurm installed there?",
+                )
+            )
+            continue
+        for name, text in look.versions.items():
+            seen.setdefault(text, Counter())[name] += 1
+        if server is not None and look.release is not None:
+            bad += _within(host, look.release, server)
+    for host, release in _releases(facts, "slurmdbd", DBD).items():
+        if server is not None and release < server:
+            bad.append(
+                Finding(
+                    "versions",
+                    host,
+                    Verdict.FAILED,
+                    f"slurmdbd {_dotted(release)} is older than slurmctld {_dotted(server)}",
+                    "upgrade slurmdbd first",
+                )
+            )
+    if len(set(controllers.values())) > 1:
+        bad.append(
+            Finding(
+                "versions",
+                fold(controllers),
+                Verdict.FAILED,
+                "the controllers have different releases",
+                "bring them to one release",
+            )
+        )
+    told = ", ".join(sorted(seen))
+    return with_the_rest("versions", bad, facts.looks, told)
+
+
+def _releases(facts: Facts, program: str, group: str) -> dict[str, Release]:
+    return {
+        host: release_of(look.versions[program])
+        for host, look in facts.of(group).items()
+        if look.versions and program in look.versions
+    }
+
+
+def _within(host: str, release: Release, server: Release) -> Iterator[Finding]:
+    if release > server:
+        yield Finding(
+            "versions",
+            host,
+            Verdict.FAILED,
+            f"{_dotted(release)} is newer than slurmctld {_dotted(server)}",
+            "upgrade slurmctld first",
+        )
+        return
+    back = 3 if server >= WIDER_SINCE else 2
+    behind = RELEASES.index(server) - RELEASES.index(release) if {server, release} <= set(RELEASES) else None
+    if behind is None or behind > back:
+        yield Finding(
+            "versions",
+            host,
+            Verdict.FAILED if behind is not None else Verdict.UNKNOWN,
+            f"{_dotted(release)} is not within the {back} releases before slurmctld {_dotted(server)}",
+            f"upgrade Slurm on {host}",
+        )
+
+
+def _dotted(release: Release) -> str:
+    return f"{release[0]}.{release[1]:02}"
+
+
+def services(facts: Facts) -> list[Finding]:
+    """Whether the daemons of each host run, and will after a reboot."""
+    bad: list[Finding] = []
+    for host, look in facts.looks.items():
+        if look.units is None:
+            bad.append(Finding("services", host, Verdict.UNKNOWN, "systemd did not answer", "systemctl status"))
+            continue
+        for name in _daemons(facts, facts.site.hosts[host], look):
+            unit = look.units.get(name)
+            if unit is None or not unit.there:
+                bad.append(
+                    Finding(
+                        "services",
+                        host,
+                        Verdict.FAILED,
+                        f"{name} is not installed",
+                        f"ansible-playbook ... site.yml --limit {host}",
+                    )
+                )
+            elif unit.active != "active":
+                step = f"systemctl start {name} on {host}; 'journalctl -u {name}' says why it ended"
+                bad.append(Finding("services", host, Verdict.FAILED, f"{name} is {unit.active} ({unit.sub})", step))
+            elif unit.file not in ("enabled", "static", "indirect", "generated", "enabled-runtime", "alias"):
+                bad.append(
+                    Finding(
+                        "services",
+                        host,
+                        Verdict.WARNING,
+                        f"{name} runs, and is {unit.file}: a reboot does not start it",
+                        f"systemctl enable {name} on {host}",
+                    )
+                )
+    return with_the_rest("services", bad, facts.looks, "every daemon runs, and is enabled")
+
+
+def _daemons(facts: Facts, host: Host, look: Look) -> list[str]:
+    """Those that a host has to run: by its groups, and of the others those that are enabled."""
+    needed = {CONTROLLER: "slurmctld", DBD: "slurmdbd", COMPUTE: "slurmd"}
+    found = [daemon for group, daemon in needed.items() if group in host.groups]
+    if facts.auth == "munge":
+        found.append("munge")
+    elif LOGIN in host.groups and (look.release or SACKD_SINCE) >= SACKD_SINCE:
+        found.append("sackd")
+    others = [
+        name for name in ("slurmrestd", "mariadb") if (unit := (look.units or {}).get(name)) and unit.file == "enabled"
+    ]
+    return [*found, *others]
+
+
+def ports(facts: Facts) -> list[Finding]:
+    """Whether the daemons answer those who need them."""
+    bad: list[Finding] = []
+    for host, look in facts.looks.items():
+        if look.ports is None:
+            bad.append(Finding("ports", host, Verdict.UNKNOWN, "no port was tried"))
+        for target, why in (look.ports or {}).items():
+            if why:
+                step = f"does its daemon run at {target.rpartition(':')[0]}, and does a firewall let {host} through?"
+                bad.append(Finding("ports", host, Verdict.FAILED, f"{target} does not answer: {why}", step))
+    tried = {target.rpartition(":")[2] for look in facts.looks.values() for target in look.ports or ()}
+    return with_the_rest(
+        "ports", bad, facts.looks, f"{', '.join(sorted(tried)) or 'none'} answer where they are needed"
+    )
+
+
+def addresses(facts: Facts) -> list[Finding]:
+    """Whether each host's name means the address that Slurm has for it, on every other host."""
+    bad: list[Finding] = []
+    for name, slurms in names(facts).items():
+        told = {
+            host: set((look.addresses or {}).get(name, ()))
+            for host, look in facts.looks.items()
+            if not _is(facts, host, name)
+        }
+        usual = Counter(tuple(sorted(found)) for found in told.values() if found).most_common(1)
+        right = {slurms} if slurms else set(usual[0][0]) if usual else set()
+        for host, found in told.items():
+            bad += _address(name, slurms, host, found, right)
+    return with_the_rest("names", bad, facts.looks, "every host's name means its address")
+
+
+def _is(facts: Facts, host: str, name: str) -> bool:
+    """A host may call itself 127.0.1.1, as Debian does."""
+    return name in (host, facts.site.hosts[host].node)
+
+
+def _address(name: str, slurms: str | None, host: str, found: set[str], right: set[str]) -> Iterator[Finding]:
+    step = f"correct {name} in DNS or in /etc/hosts of {host}"
+    if not found and slurms:
+        yield Finding(
+            "names",
+            host,
+            Verdict.WARNING,
+            f"{name} means nothing; Slurm itself uses {slurms}, MPI and ssh do not",
+            step,
+        )
+    elif not found:
+        yield Finding("names", host, Verdict.FAILED, f"{name} means nothing", step)
+    elif not found & right or all(one.startswith("127.") or one == "::1" for one in found):
+        told = f"{name} means {', '.join(sorted(found))}, and {'Slurm has' if slurms else 'for most hosts'} {', '.join(sorted(right))}"
+        yield Finding("names", host, Verdict.FAILED, told, step)
+
+
+def node_names(facts: Facts) -> list[Finding]:
+    """Whether slurmd finds its node: by the hostname, by NodeHostname, or by the name that it is started with."""
+    bad: list[Finding] = []
+    for host, look in facts.of(COMPUTE).items():
+        node = facts.site.hosts[host].node
+        known = _known_as(facts, node)
+        called = look.hostname.split(".")[0]
+        if called in (node, known) or _started_as(look) == node:
+            continue
+        bad.append(
+            Finding(
+                "hostname",
+                host,
+                Verdict.FAILED,
+                f"the host is called {called}, its node {node}, and slurm.conf has no NodeHostname for it: slurmd does not find its node when it starts",
+                f"hostnamectl set-hostname {node}, then systemctl restart slurmd there; or keep the name: 'ansible-playbook ... site.yml --limit {host}' starts slurmd with -N {node}",
+            )
+        )
+    return with_the_rest("hostname", bad, facts.of(COMPUTE), "every node is called as in slurm.conf, or told its name")
+
+
+def _known_as(facts: Facts, node: str) -> str:
+    conf = facts.configuration
+    settings = conf.nodes.get(node) if conf else None
+    return settings.get("NodeHostname", node) if settings is not None else node
+
+
+def _started_as(look: Look) -> str | None:
+    """The name behind -N of the slurmd that runs."""
+    words = look.slurmd or ()
+    for word, following in zip(words, (*words[1:], ""), strict=True):
+        if word == "-N":
+            return following
+        if word.startswith("-N"):
+            return word[2:]
+    return None
+
+
+def disks(facts: Facts) -> list[Finding]:
+    """Whether there is room where Slurm and its jobs write."""
+    bad: list[Finding] = []
+    least: tuple[float, str] = (1.0, "")
+    for host, look in facts.looks.items():
+        if look.disks is None:
+            bad.append(Finding("disk", host, Verdict.UNKNOWN, "its file systems could not be looked at", "df -h"))
+        for path, disk in (look.disks or {}).items():
+            bad += _disk(host, path, disk)
+            if disk is not None and disk.size:
+                least = min(least, (disk.free / disk.size, f"{path} of {host}"))
+    return with_the_rest("disk", bad, facts.looks, f"at least {100 * least[0]:.0f}% free ({least[1]})")
+
+
+def _disk(host: str, path: str, disk: Disk | None) -> Iterator[Finding]:
+    if disk is None:
+        yield Finding(
+            "disk",
+            host,
+            Verdict.FAILED,
+            f"there is no directory {path}",
+            f"mount it, or 'ansible-playbook ... site.yml --limit {host}'",
+        )
+        return
+    for free, size, what in ((disk.free, disk.size, "space"), (disk.inodes_free, disk.inodes, "inodes")):
+        if size and free / size < SCANT:
+            failed = free / size < FULL or (what == "space" and free < SCANT_BYTES)
+            told = f"{path} has {100 * free / size:.1f}% of its {what} free"
+            yield Finding(
+                "disk",
+                host,
+                Verdict.FAILED if failed else Verdict.WARNING,
+                told,
+                f"make room on {host}: 'du -xh {path} | sort -h | tail'",
+            )
+
+
+def cgroups(facts: Facts) -> list[Finding]:
+    """Whether what Slurm is to confine jobs with is there."""
+    config = facts.config
+    looks = facts.of(COMPUTE)
+    if not config:
+        return [Finding("cgroup", "slurmctld", Verdict.UNKNOWN, "the configuration is not known")]
+    if "cgroup" not in config.get("ProctrackType", "") + config.get("TaskPlugin", "") + config.get(
+        "JobAcctGatherType", ""
+    ):
+        return (
+            [Finding("cgroup", fold(looks), Verdict.OK, "not used: neither ProctrackType nor TaskPlugin names cgroup")]
+            if looks
+            else []
+        )
+    plugin = config.get("CgroupPlugin", "autodetect").lower()
+    needed = {"cpuset": "ConstrainCores", "memory": "ConstrainRAMSpace", "devices": "ConstrainDevices"}
+    wanted = {name for name, key in needed.items() if config.get(key, "no").lower() in ("yes", "true")}
+    bad = [finding for host, look in looks.items() for finding in _cgroup(host, look, plugin, wanted, config)]
+    kinds = {f"v{look.cgroup}" for look in looks.values() if look.cgroup}
+    told = f"cgroup {' and '.join(sorted(kinds))}, CgroupPlugin={plugin}, confines {', '.join(sorted(wanted)) or 'nothing'}"
+    return with_the_rest("cgroup", bad, looks, told)
+
+
+def _cgroup(host: str, look: Look, plugin: str, wanted: set[str], config: dict[str, str]) -> Iterator[Finding]:
+    if look.cgroup is None:
+        yield Finding(
+            "cgroup",
+            host,
+            Verdict.UNKNOWN,
+            "its hierarchy could not be looked at",
+            f"ls {config.get('CgroupMountpoint', '/sys/fs/cgroup')}",
+        )
+        return
+    asked = {"cgroup/v1": 1, "cgroup/v2": 2}.get(plugin)
+    if asked is not None and asked != look.cgroup:
+        yield Finding(
+            "cgroup",
+            host,
+            Verdict.FAILED,
+            f"CgroupPlugin={plugin}, and the host has v{look.cgroup}",
+            "set 'CgroupPlugin: autodetect' in slurm_cgroup_config",
+        )
+    # with v2 devices are fenced by a BPF program, which needs no controller
+    missing = {name for name in wanted if name not in look.controllers and not (look.cgroup == 2 and name == "devices")}
+    if missing:
+        told = f"v{look.cgroup} has no controller for {', '.join(sorted(missing))}, and cgroup.conf asks for it"
+        yield Finding(
+            "cgroup",
+            host,
+            Verdict.FAILED,
+            told,
+            "turn it on at the kernel's command line (cgroup_enable=memory), or do without it in slurm_cgroup_config",
+        )
+    if look.cgroup == 1 and look.release and look.release >= (25, 5):
+        yield Finding(
+            "cgroup",
+            host,
+            Verdict.WARNING,
+            "cgroup v1 is deprecated from Slurm 25.05 on",
+            "systemd.unified_cgroup_hierarchy=1 at the kernel's command line",
+        )
+
+
+def mpi(facts: Facts) -> list[Finding]:
+    """Whether the MPI that jobs get by default is there where they are launched and run."""
+    wanted = facts.config.get("MpiDefault", "")
+    looks = facts.of(COMPUTE, LOGIN)
+    if not facts.config:
+        return [Finding("mpi", "slurmctld", Verdict.UNKNOWN, "the configuration is not known")]
+    bad = []
+    for host, look in looks.items():
+        if look.mpi is None:
+            bad.append(
+                Finding("mpi", host, Verdict.UNKNOWN, "'srun --mpi=list' says nothing", f"srun --mpi=list on {host}")
+            )
+        elif wanted not in ("none", "(null)", "") and wanted not in look.mpi:
+            told = f"MpiDefault={wanted}, and srun there knows {', '.join(look.mpi) or 'none'}"
+            bad.append(
+                Finding(
+                    "mpi",
+                    host,
+                    Verdict.FAILED,
+                    told,
+                    f"install its plugin, or say another 'MpiDefault' in slurm_config (known: {', '.join(look.mpi)})",
+                )
+            )
+    offered = sorted({kind for look in looks.values() for kind in look.mpi or ()})
+    return with_the_rest("mpi", bad, looks, f"MpiDefault={wanted or 'none'}; srun offers {', '.join(offered)}")
+
+
+def apptainer(facts: Facts) -> list[Finding]:
+    """Whether Apptainer is there, where the inventory asks for it."""
+    if not facts.site.variables.get("apptainer_install"):
+        return []
+    looks = facts.of(COMPUTE, LOGIN)
+    step = "ansible-playbook ... site.yml --tags apptainer"
+    bad = [
+        Finding("apptainer", host, Verdict.FAILED, "it is not installed", step)
+        for host, look in looks.items()
+        if not look.apptainer
+    ]
+    found = sorted({look.apptainer for look in looks.values() if look.apptainer})
+    return with_the_rest("apptainer", together(bad), looks, ", ".join(found))
