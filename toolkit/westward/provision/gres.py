@@ -207,26 +207,16 @@ def _devices(row: NodeGres) -> Iterator[Mismatch]:
                 f"run 'slurmd -G' on {row.node}, and read what it complains of",
             )
         return
-    seen, strangers = dict(row.seen.counts), row.seen.strangers
+    given, rest = gresseen.allotted(row.configured, row.seen.counts)
     for (name, kind), count in row.configured.items():
-        has = seen.pop((name, kind), 0)
+        has = given[name, kind]
         if has < count:
-            yield _fewer(row, name, kind, count, has, strangers + _unasked(row, name))
+            others = Counter({one: number for (other, one), number in rest.items() if other == name})
+            yield _fewer(row, name, kind, count, has, row.seen.strangers + others)
         elif has > count:
             yield _more(row, name, kind, count, has)
     if not any(name == "gpu" for name, _ in row.configured):
-        yield from (_more(row, name, kind, 0, count) for (name, kind), count in seen.items() if name == "gpu")
-
-
-def _unasked(row: NodeGres, name: str) -> Counter[str]:
-    """Types that slurmd finds, and that are not configured."""
-    assert row.seen is not None and row.configured is not None
-    found = {
-        kind: count
-        for (one, kind), count in row.seen.counts.items()
-        if one == name and (one, kind) not in row.configured
-    }
-    return Counter({kind: count for kind, count in found.items() if kind})
+        yield from (_more(row, name, kind, 0, count) for (name, kind), count in rest.items() if name == "gpu")
 
 
 def _fewer(row: NodeGres, name: str, kind: str, count: int, has: int, strangers: Counter[str]) -> Mismatch:

@@ -106,6 +106,17 @@ def fits(configured: str, detected: str) -> bool:
     return configured.lower().replace(" ", "_") in detected.lower().replace(" ", "_")
 
 
+def allotted(configured: Counts, found: Counts) -> tuple[Counts, Counts]:
+    """How many devices each configured type gets of those that were found, by Slurm's rule, the longest type first; and what is left."""
+    rest = dict(found)
+    given: dict[tuple[str, str], int] = {}
+    for name, kind in sorted(configured, key=lambda key: -len(key[1])):
+        exact = rest.pop((name, kind), None)
+        named = [one for one in rest if one[0] == name and kind and fits(kind, one[1])] if exact is None else []
+        given[name, kind] = exact if exact is not None else sum(rest.pop(one) for one in named)
+    return given, rest
+
+
 def slices(kind: str) -> tuple[int, int, str] | None:
     """Of a MIG profile such as `3g.40gb` in a type: its compute slices, its GB, what follows; None where there is none."""
     match = _MIG.search(kind)
