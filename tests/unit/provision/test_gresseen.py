@@ -49,7 +49,9 @@ def test_nvml_tells_the_devices_their_files_and_what_is_only_counted() -> None:
 def test_types_as_people_say_them_mean_what_the_detector_found(
     capture: str, detect: str, accelerators: dict[str, int]
 ) -> None:
-    entries = [{"type": kind.replace(" ", "_"), "count": count, "detect": detect} for kind, count in accelerators.items()]
+    entries = [
+        {"type": kind.replace(" ", "_"), "count": count, "detect": detect} for kind, count in accelerators.items()
+    ]
     values = rendered(*entries)
     assert values["gres"] == [{"nodes": "n1", "name": None, "settings": {"AutoDetect": detect}}]
     configured = gresseen.counts(values["nodes"][0]["settings"]["Gres"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from statistics import median
 
 from westward.provision.clusterfacts import Facts, key_files, names
@@ -335,8 +336,7 @@ def _known_as(facts: Facts, node: str) -> str:
 
 def _started_as(look: Look) -> str | None:
     """The name behind -N of the slurmd that runs."""
-    words = look.slurmd or ()
-    for word, following in zip(words, (*words[1:], ""), strict=True):
+    for word, following in pairwise((*(look.slurmd or ()), "")):
         if word == "-N":
             return following
         if word.startswith("-N"):
