@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from westward.errors import WestwardError
 from westward.process import Completed
 from westward.provision import hostfacts, jobtrial
 from westward.provision.hostfacts import Clock, Look
 from westward.provision.hostprograms import ARGV, LOOK, program
-from westward.provision.hosts import AT_ONCE, COMPUTE, CONTROLLER, DBD, Hands, Host, Managed
+from westward.provision.hosts import AT_ONCE, COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed
 from westward.provision.jobtrial import Trial
 from westward.provision.reading import read_cluster
 from westward.slurm import clustertext
@@ -32,6 +33,7 @@ QUESTIONS = {
     "sdiag": ("sdiag",),
     "dbd": ("sacctmgr", "-nP", "show", "cluster", "format=cluster,controlhost,controlport"),
 }
+WITHOUT_SLURMCTLD = ("ping", "dbd")
 PORTS = {"SlurmctldPort": 6817, "SlurmdPort": 6818, "AccountingStoragePort": 6819}
 _ADDRESS = re.compile(r"[\d.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
@@ -109,22 +111,35 @@ def ask(site: Managed, hands: Hands, *, jobs: bool = True, only_gres: bool = Fal
 
 def _cluster(site: Managed, hands: Hands) -> tuple[dict[str, str], dict[str, str]]:
     """What the commands of Slurm say at the first controller that can be reached; and why one of them says nothing."""
+    why = "no host is in slurm_controller"
+    for controller in site.of(CONTROLLER):
+        try:
+            return _asked(partial(hands.run, controller, timeout_s=ASK_S, repeat=True))
+        except WestwardError as error:
+            why = str(error)
+    return {}, dict.fromkeys(QUESTIONS, why)
+
+
+def _asked(run: Callable[[tuple[str, ...]], Answer]) -> tuple[dict[str, str], dict[str, str]]:
+    """The questions one after another; where slurmctld does not tell its configuration, those to it are left out.
+
+    Raises:
+        WestwardError: the host gives no answer.
+    """
     said: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for controller in site.of(CONTROLLER):
-        said, refused = {}, {}
-        for name, argv in QUESTIONS.items():
-            answer = hands.run(controller, ("timeout", str(int(ASK_S) - 10), *argv), timeout_s=ASK_S, repeat=True)
-            if isinstance(answer, WestwardError):
-                refused[name] = str(answer)
-                break
-            if answer.status and name != "ping":  # it fails where a backup does not answer
-                refused[name] = answer.complaint
-            else:
-                said[name] = answer.stdout
-        if "config" in said:
-            break
-    return said, {name: refused.get(name, next(iter(refused.values()), "")) for name in QUESTIONS if name not in said}
+    for name, argv in QUESTIONS.items():
+        if "config" in refused and name not in WITHOUT_SLURMCTLD:
+            refused[name] = refused["config"]
+            continue
+        answer = run(("timeout", str(int(ASK_S) - 10), *argv))
+        if isinstance(answer, WestwardError):
+            raise answer
+        if answer.status and name != "ping":  # it fails where a backup does not answer
+            refused[name] = answer.complaint
+        else:
+            said[name] = answer.stdout
+    return said, refused
 
 
 def _configuration(site: Managed, hands: Hands) -> tuple[Configuration | None, str]:
@@ -185,17 +200,9 @@ def _trials(facts: Facts, hands: Hands) -> tuple[Trial, ...]:
     controller = next((host for host in facts.site.of(CONTROLLER) if host.name in facts.looks), None)
     if controller is None or not facts.config:
         return ()
-    run: Callable[..., Answer] = hands.run
+    start = partial(hands.run, controller, timeout_s=jobtrial.LIMIT_S)
     counts = [1, 2] if len(facts.nodes) > 1 else [1]
-    return tuple(
-        jobtrial.run(
-            lambda argv: run(controller, argv, timeout_s=jobtrial.LIMIT_S),
-            count,
-            facts.config,
-            facts.said["partitions"],
-        )
-        for count in counts
-    )
+    return tuple(jobtrial.run(start, count, facts.config, facts.said.get("partitions", "")) for count in counts)
 
 
 # --- what each host is asked -------------------------------------------------------------------------------------------------
@@ -267,7 +274,8 @@ def targets(facts: Facts, host: Host) -> list[str]:
     port = {key: int((config.get(key) or str(default)).split("-")[0]) for key, default in PORTS.items()}
     found = [f"{address}:{port['SlurmctldPort']}" for address in _controllers(facts)]
     storage = config.get("AccountingStorageHost", "")
-    if config.get("AccountingStorageType", "").endswith("slurmdbd") and COMPUTE not in host.groups:
+    asks = CONTROLLER in host.groups or (LOGIN in host.groups and storage not in ("localhost", "127.0.0.1"))
+    if config.get("AccountingStorageType", "").endswith("slurmdbd") and asks:
         found.append(f"{storage}:{port['AccountingStoragePort']}")
     nodes = [node for node in facts.nodes if node in facts.site.nodes()]
     asked = nodes if CONTROLLER in host.groups else []

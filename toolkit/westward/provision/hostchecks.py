@@ -314,7 +314,7 @@ def node_names(facts: Facts) -> list[Finding]:
         node = facts.site.hosts[host].node
         known = _known_as(facts, node)
         called = look.hostname.split(".")[0]
-        if called in (node, known) or _started_as(look) == node:
+        if {called, look.hostname} & {node, known} or _started_as(look) == node:
             continue
         bad.append(
             Finding(
