@@ -186,7 +186,7 @@ def test_a_host_may_call_itself_by_its_loopback() -> None:
 
 def test_an_address_that_slurm_has_is_what_counts() -> None:
     nodes = NODE.format("n1").replace("NodeAddr=n1", "NodeAddr=10.0.0.7") + NODE.format("n2")
-    said = facts().said | {"nodes": nodes}  # type: ignore[operator]
+    said = facts().said | {"nodes": nodes}
     assert {verdict for _, verdict in bad(hostchecks.addresses(facts(said=said)))} == {"failed"}
 
 

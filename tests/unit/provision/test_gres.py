@@ -40,7 +40,7 @@ def mig(configured: str, count: int) -> dict[str, Any]:
     return {
         "site": site({"type": configured, "count": count, "detect": "nvml", "slicing": "mig"}),
         "configuration": configuration(slurm, "NodeName=n[1-2] AutoDetect=nvml\n"),
-        "said": facts().said | {"nodes": (NODE.format("n1") + NODE.format("n2")).replace("gpu:h100:4", f"gpu:{configured}:{count}")},  # type: ignore[operator]
+        "said": facts().said | {"nodes": (NODE.format("n1") + NODE.format("n2")).replace("gpu:h100:4", f"gpu:{configured}:{count}")},
     }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_a_device_file_that_is_missing() -> None:
 
 def test_a_node_that_slurmctld_holds_invalid() -> None:
     nodes = NODE.format("n1").replace("State=IDLE", INVALID) + NODE.format("n2")
-    found = the_one(facts(said=facts().said | {"nodes": nodes}))  # type: ignore[operator]
+    found = the_one(facts(said=facts().said | {"nodes": nodes}))
     assert "count reported lower than configured (3 < 4)'" in found.found
     assert "scontrol update NodeName=n1 State=RESUME" in found.fix
 
@@ -128,7 +128,7 @@ def test_slurmd_has_other_files_than_slurmctld() -> None:
 
 def test_slurmctld_was_not_told_of_a_change() -> None:
     nodes = (NODE.format("n1") + NODE.format("n2")).replace("gpu:h100:4", "gpu:h100:2")
-    found = of_both(facts(said=facts().said | {"nodes": nodes}))  # type: ignore[operator]
+    found = of_both(facts(said=facts().said | {"nodes": nodes}))
     assert found.found == "slurmctld runs with gpu:h100:2, and its slurm.conf says gpu:h100:4"
 
 

@@ -42,7 +42,7 @@ def test_as_slurm_where_root_may_run_none() -> None:
     started: list[tuple[str, ...]] = []
 
     def start(argv: object) -> Completed:
-        started.append(tuple(argv))  # type: ignore[call-overload]
+        started.append(tuple(argv))
         return Completed((), 0, "n1\n", "")
 
     config = {"DisableRootJobs": "Yes", "SlurmUser": "slurm(64030)"}

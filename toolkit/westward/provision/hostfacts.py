@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +113,7 @@ def _look(told: Mapping[str, Any]) -> Look:
     cgroup = told["cgroup"] or {}
     return Look(
         hostname=told["hostname"],
-        versions=_each(told["versions"], _version),
+        versions=None if told["versions"] is None else _versions(told["versions"]),
         units=_each(told["units"], _unit),
         keys=_each(told["keys"], _key),
         disks=_each(told["disks"], lambda disk: Disk(**disk) if disk else None),
@@ -133,9 +134,10 @@ def _each(found: Mapping[str, Any] | None, parse_one: Any) -> dict[str, Any] | N
     return None if found is None else {name: parse_one(one) for name, one in found.items()}
 
 
-def _version(text: str) -> str:
-    """`24.11.5` of what `-V` prints: `slurm 24.11.5`, `slurm-wlm 24.11.5`."""
-    return text.split()[-1]
+def _versions(told: Mapping[str, str]) -> dict[str, str]:
+    """`24.11.5` of what `-V` prints: `slurm 24.11.5`, `slurm-wlm 24.11.5`. A program that prints none is left out."""
+    found = {name: re.search(r"\b\d{2}\.\d{2}\b\S*", text) for name, text in told.items()}
+    return {name: match[0] for name, match in found.items() if match}
 
 
 def _unit(told: Mapping[str, str]) -> Unit:

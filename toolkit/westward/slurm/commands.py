@@ -65,7 +65,7 @@ class LocalCommands:
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def each(self, requests: Sequence[Request], *, at_once: int, timeout_s: float, repeat: bool) -> list[Answer]:
-        if len(requests) == 1 or at_once == 1:
+        if len(requests) <= 1 or at_once == 1:
             return [self._run(request, timeout_s) for request in requests]
         with ThreadPoolExecutor(min(at_once, len(requests), AT_ONCE)) as pool:
             return list(pool.map(lambda request: self._run(request, timeout_s), requests))
