@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unit.provision.clusters import ABSENT, CONFIG, KEY, NODE, PRIVATE, ROOM, RUNS, configuration, facts, look, site
-from westward.provision import clusterchecks, doctor, hostchecks
+from westward.provision import clusterchecks, doctor, hostchecks, netchecks, nodechecks
 from westward.provision.clusterfacts import Facts, device_files, directories, key_files, targets
 from westward.provision.finding import Finding, Verdict
 from westward.provision.hostfacts import Clock, Disk
@@ -150,7 +150,7 @@ def test_daemons(host: str, daemon: str, unit: Any, verdict: str | None) -> None
 
 
 def test_a_port_that_does_not_answer() -> None:
-    found = the_bad(hostchecks.ports(facts({"n1": {"ports": {"ctl:6817": "Connection refused"}}})))
+    found = the_bad(netchecks.ports(facts({"n1": {"ports": {"ctl:6817": "Connection refused"}}})))
     assert (found.where, found.found) == ("n1", "ctl:6817 does not answer: Connection refused")
 
 
@@ -174,24 +174,24 @@ def test_what_each_host_is_asked_for() -> None:
 )
 def test_a_name_that_means_something_else_on_one_host(address: tuple[str, ...], verdict: str) -> None:
     told = dict(look("login").addresses or {}) | {"n1": address}
-    found = the_bad(hostchecks.addresses(facts({"login": {"addresses": told}})))
+    found = the_bad(netchecks.addresses(facts({"login": {"addresses": told}})))
     assert (found.where, found.verdict) == ("login", verdict)
     assert found.found.startswith("n1 means")
 
 
 def test_a_host_may_call_itself_by_its_loopback() -> None:
     told = dict(look("n1").addresses or {}) | {"n1": ("127.0.1.1",)}
-    assert bad(hostchecks.addresses(facts({"n1": {"addresses": told}}))) == []
+    assert bad(netchecks.addresses(facts({"n1": {"addresses": told}}))) == []
 
 
 def test_an_address_that_slurm_has_is_what_counts() -> None:
     nodes = NODE.format("n1").replace("NodeAddr=n1", "NodeAddr=10.0.0.7") + NODE.format("n2")
     said = facts().said | {"nodes": nodes}
-    assert {verdict for _, verdict in bad(hostchecks.addresses(facts(said=said)))} == {"failed"}
+    assert {verdict for _, verdict in bad(netchecks.addresses(facts(said=said)))} == {"failed"}
 
 
 def test_a_node_whose_hostname_is_not_its_name() -> None:
-    found = the_bad(hostchecks.node_names(facts({"n1": {"hostname": "rack7-03.example.org"}})))
+    found = the_bad(netchecks.node_names(facts({"n1": {"hostname": "rack7-03.example.org"}})))
     assert found.where == "n1"
     assert "called rack7-03, its node n1" in found.found
     assert "hostnamectl set-hostname n1" in found.next_step
@@ -199,12 +199,12 @@ def test_a_node_whose_hostname_is_not_its_name() -> None:
 
 @pytest.mark.parametrize("argv", [("slurmd", "-D", "-N", "n1"), ("slurmd", "-Nn1")])
 def test_a_node_that_slurmd_is_told(argv: tuple[str, ...]) -> None:
-    assert bad(hostchecks.node_names(facts({"n1": {"hostname": "rack7-03", "slurmd": argv}}))) == []
+    assert bad(netchecks.node_names(facts({"n1": {"hostname": "rack7-03", "slurmd": argv}}))) == []
 
 
 def test_a_node_with_its_hostname_in_slurm_conf() -> None:
     conf = configuration("NodeName=n1 NodeHostname=rack7-03\nNodeName=n2\n")
-    assert bad(hostchecks.node_names(facts({"n1": {"hostname": "rack7-03"}}, configuration=conf))) == []
+    assert bad(netchecks.node_names(facts({"n1": {"hostname": "rack7-03"}}, configuration=conf))) == []
 
 
 @pytest.mark.parametrize(
@@ -237,19 +237,19 @@ def test_confinement(more: dict[str, str], changed: dict[str, Any], verdict: str
     for before, after in more.items():
         config = config.replace(before, after)
     world = facts({"n1": changed, "n2": changed}, said={"config": config})
-    assert bad(hostchecks.cgroups(world)) == ([("n[1-2]", verdict)] if verdict else [])
+    assert bad(nodechecks.cgroups(world)) == ([("n[1-2]", verdict)] if verdict else [])
 
 
 def test_an_mpi_that_srun_does_not_know() -> None:
-    found = the_bad(hostchecks.mpi(facts({"n2": {"mpi": ("pmi2",)}})))
+    found = the_bad(nodechecks.mpi(facts({"n2": {"mpi": ("pmi2",)}})))
     assert (found.where, found.found) == ("n2", "MpiDefault=pmix, and srun there knows pmi2")
-    assert bad(hostchecks.mpi(facts({"n2": {"mpi": None}}))) == [("n2", "unknown")]
+    assert bad(nodechecks.mpi(facts({"n2": {"mpi": None}}))) == [("n2", "unknown")]
 
 
 def test_apptainer_where_it_is_asked_for() -> None:
-    assert hostchecks.apptainer(facts()) == []
+    assert nodechecks.apptainer(facts()) == []
     asked = facts({"n1": {"apptainer": "apptainer version 1.4.5"}}, site=site(apptainer_install=True))
-    assert bad(hostchecks.apptainer(asked)) == [("login,n2", "failed")]
+    assert bad(nodechecks.apptainer(asked)) == [("login,n2", "failed")]
 
 
 # --- the cluster -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from westward.provision import clusterchecks, hostchecks
+from westward.provision import clusterchecks, hostchecks, netchecks, nodechecks
 from westward.provision.clusterfacts import Facts
 from westward.provision.finding import BAD, Finding
 
@@ -17,15 +17,15 @@ CHECKS: tuple[Check, ...] = (
     hostchecks.services,
     clusterchecks.controllers,
     clusterchecks.database,
-    hostchecks.ports,
-    hostchecks.addresses,
-    hostchecks.node_names,
+    netchecks.ports,
+    netchecks.addresses,
+    netchecks.node_names,
     hostchecks.disks,
     clusterchecks.nodes,
     clusterchecks.accelerators,
-    hostchecks.cgroups,
-    hostchecks.mpi,
-    hostchecks.apptainer,
+    nodechecks.cgroups,
+    nodechecks.mpi,
+    nodechecks.apptainer,
     clusterchecks.jobs,
 )
 
