@@ -113,7 +113,7 @@ def test_a_missing_device_is_named_and_brought_back(fleet: Fleet, asked: Asked) 
         _, told = asked("doctor", "--no-jobs")
     assert code == 1
     (only,) = row(rows, "n1")["mismatches"]
-    assert only["found"] == "/dev/nvidia3 is not there, and gres.conf names it"
+    assert only["found"] == "/dev/nvidia3 is not there, and gres.conf names it: slurmd does not start without it"
     assert "systemctl restart slurmd" in only["fix"]
     assert row(rows, "n2")["mismatches"] == []
     assert set(wrong(told)) == {("gres", "n1"), ("nodes", "n1")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from westward.provision import gres
 from westward.provision.clusterfacts import Facts
 from westward.provision.gres import Mismatch
 
+CAPTURED = Path(__file__).parents[2] / "data" / "gres"
 INVALID = "State=IDLE+DRAIN+INVALID_REG Reason=gres/gpu count reported lower than configured (3 < 4) [slurm@1795493049]"
 STRANGER = "slurmd: gres/gpu: _normalize_sys_gres_types: Could not find an unused configuration record with a GRES type that is a substring of system device `{}`. Setting system GRES type to NULL\n"
+
+REAL = [(CAPTURED / f"slurm-{version}" / "mig.txt").read_text() for version in ("22.05", "24.11", "26.05")]
 
 
 def differs(world: Facts, node: str = "n1") -> list[Mismatch]:
@@ -72,7 +76,7 @@ def test_slurm_conf_says_more_than_gres_conf_names() -> None:
 
 def test_a_device_file_that_is_missing() -> None:
     found = the_one(facts({"n1": {"files": dict(look("n1").files or {}) | {"/dev/nvidia3": False}, "gres": ""}}))
-    assert found.found == "/dev/nvidia3 is not there, and gres.conf names it"
+    assert found.found == "/dev/nvidia3 is not there, and gres.conf names it: slurmd does not start without it"
     assert "systemctl restart slurmd" in found.fix
 
 
@@ -84,7 +88,7 @@ def test_a_node_that_slurmctld_holds_invalid() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", slices("3g.39gb", 2), slices("(null)", 2) + STRANGER.format("nvidia_h100_3g.39gb") * 2]
+    "text", ["", *REAL, slices("3g.39gb", 2), slices("(null)", 2) + STRANGER.format("nvidia_h100_3g.39gb") * 2]
 )
 def test_a_mig_profile_that_the_driver_renamed(text: str) -> None:
     text = text or STRANGER.format("nvidia_h100_80gb_hbm3_3g.39gb") * 2
@@ -117,8 +121,8 @@ def test_more_than_configured() -> None:
 
 def test_fewer_with_what_slurmd_complains_of() -> None:
     text = FOUND.replace("Index=3", "Index=9").splitlines(keepends=True)[:3]
-    found = the_one(facts({"n1": {"gres": "slurmd: error: no such thing\n" + "".join(text)}}))
-    assert found.found == "slurm.conf says gpu:h100:4, and slurmd finds 3; it says: no such thing"
+    found = the_one(facts({"n1": {"gres": "slurmd: error: gres: no such thing\n" + "".join(text)}}))
+    assert found.found == "slurm.conf says gpu:h100:4, and slurmd finds 3; it says: gres: no such thing"
 
 
 def test_slurmd_has_other_files_than_slurmctld() -> None:

@@ -86,6 +86,37 @@ def test_detectors_of_which_nothing_was_captured_are_at_least_written(detect: st
     assert line["settings"] == {"AutoDetect": detect}
 
 
+VERSIONS = ("22.05", "24.11", "26.05")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("case", "counts", "strangers", "complaint"),
+    [
+        ("well", {("gpu", "h100"): 4}, {}, None),
+        ("missing", {}, {}, "can't stat gres.conf file /dev/nvidia3: No such file or directory"),
+        ("fewer", {("gpu", "h100"): 3}, {}, None),
+        (
+            "other-type",
+            {},
+            {},
+            "A line in gres.conf for GRES gpu:a100 has 4 more configured than expected in slurm.conf. Ignoring extra GRES.",
+        ),
+        ("sub", {("gpu", "h100"): 2}, {}, None),
+        ("fewer-fake", {("gpu", "h100"): 2}, {}, None),
+        ("mig", {}, {"3g.39gb": 2}, None),
+        ("stranger", {}, {"nvidia_h100_80gb_hbm3": 2}, None),
+    ],
+)
+def test_every_release_says_the_same(
+    version: str, case: str, counts: gresseen.Counts, strangers: dict[str, int], complaint: str | None
+) -> None:
+    found = seen(f"slurm-{version}/{case}")
+    assert found.counts == counts
+    assert found.strangers == strangers
+    assert complaint is None or found.complaints[0] == complaint
+
+
 def test_a_log_that_ends_with_a_merged_list_is_read_from_it() -> None:
     text = (CAPTURED / "rsmi-mi300x.txt").read_text()
     final = "debug:  Gres GPU plugin: Final merged gres.conf list:\ndebug:      GRES[gpu] Type:mi300x Count:1 Cores(4):0 Links:-1 File:/dev/dri/renderD128\n"

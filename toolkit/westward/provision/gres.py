@@ -190,7 +190,7 @@ def _files(row: NodeGres) -> Iterator[Mismatch]:
 def _missing(row: NodeGres) -> Iterator[Mismatch]:
     several = len(row.missing) > 1
     yield Mismatch(
-        f"{', '.join(row.missing)} {'are' if several else 'is'} not there, and gres.conf names {'them' if several else 'it'}",
+        f"{', '.join(row.missing)} {'are' if several else 'is'} not there, and gres.conf names {'them' if several else 'it'}: slurmd does not start without {'them' if several else 'it'}",
         f"bring the {_plural(len(row.missing))} back (driver loaded? 'nvidia-smi -L', 'dmesg'), then 'systemctl restart slurmd' on {row.node};"
         f" if {'they are' if several else 'it is'} gone for good, lower 'count' and 'files' of node group '{row.group}' and run '{PLAY}'",
     )

@@ -16,7 +16,9 @@ _FILE = re.compile(r"\bFile[=:](\S+)")
 _UNMATCHED = re.compile(r"is a substring of system device\s+[`'\"]([^`'\"]+)[`'\"]")
 _DETECTED = re.compile(r"gpu/(\w+): \w+: (\d+) GPU system device")
 _LEAD = re.compile(r"^(?:slurmd\S*: |\[[\d:T.-]+\] )*")
-_COMPLAINT = re.compile(r"\b(?:error|fatal): (.*)")
+_COMPLAINT = re.compile(r"(error|fatal|warning|WARNING): (.*)")
+# what they introduce is read from the lines behind them
+_HEADS = ("Discarding the following", "The following autodetected")
 _MIG = re.compile(r"(\d+)g\.(\d+)gb(\S*)", re.IGNORECASE)
 
 
@@ -39,7 +41,7 @@ class Seen:
         ignored: what is there, and it does not register since no configured type is a part of its own.
         unmatched: what the detector calls those, one for each device.
         detected: detector -> how many devices it found.
-        complaints: errors, each once.
+        complaints: why it ended, if it did, and what it says of resources.
     """
 
     devices: tuple[Device, ...] = ()
@@ -79,7 +81,7 @@ def parse(text: str) -> Seen:
         tuple(ignored),
         tuple(_UNMATCHED.findall(text)),
         {name: int(count) for name, count in _DETECTED.findall(text)},
-        tuple(dict.fromkeys(_complaints(text))),
+        tuple(_complaints(text)),
     )
 
 
@@ -159,7 +161,11 @@ def _counted(devices: tuple[Device, ...]) -> Counts:
     return dict(found)
 
 
-def _complaints(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        if (match := _COMPLAINT.match(_LEAD.sub("", line))) and "GRES[" not in line:
-            yield match[1].strip()
+def _complaints(text: str) -> list[str]:
+    """What ended it first, then what is about resources; slurmd complains of more than that."""
+    found = [
+        match for line in text.splitlines() if (match := _COMPLAINT.match(_LEAD.sub("", line))) and "GRES[" not in line
+    ]
+    about = [match[2].strip() for match in found if re.search("gres|gpu", match[2], re.IGNORECASE)]
+    ends = [match[2].strip() for match in found if match[1] == "fatal"]
+    return [one for one in dict.fromkeys(ends + about) if not one.startswith(_HEADS)]

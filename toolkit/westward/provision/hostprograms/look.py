@@ -39,7 +39,7 @@ def main(question: dict[str, Any]) -> dict[str, Any]:
         "slurmd": slurmd_argv,
         "files": lambda: {path: is_device(path) for path in question["files"]},
         "digests": digests,
-        "gres": lambda: gres(question["node"]),
+        "gres": lambda: gres(question["node"], question["files"]),
     }
     found: dict[str, Any] = {"hostname": socket.gethostname()}
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -193,9 +193,11 @@ def digests() -> dict[str, str]:
     return found
 
 
-def gres(node: str) -> str | None:
-    """What slurmd finds here by the configuration that it has; None where this is no node. It starts nothing."""
+def gres(node: str, files: list[str]) -> str | None:
+    """What slurmd finds here by the configuration that it has; it starts nothing. None where this is no node, or lacks a device: slurmd waits
+    for it 20 s, and ends.
+    """
     folder = configuration()
-    if not node or folder is None:
+    if not node or folder is None or not all(is_device(path) for path in files):
         return None
     return said(["slurmd", "-G", "-N", node, "-f", os.path.join(folder, "slurm.conf")], SLURMD_S)
