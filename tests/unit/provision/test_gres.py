@@ -140,6 +140,11 @@ def test_slurmd_that_says_nothing_is_not_taken_for_well() -> None:
     assert "did not say" in the_one(facts({"n1": {"gres": None}})).found
 
 
+def test_slurmd_that_ended_says_why() -> None:
+    found = the_one(facts({"n1": {"gres": "slurmd: fatal: auth/slurm: cannot stat 'slurm.key'\n"}}))
+    assert found.found == "slurmd on n1 did not say what it finds: auth/slurm: cannot stat 'slurm.key'"
+
+
 def test_a_silent_host_is_no_mismatch_but_is_silent() -> None:
     world = replace(facts(silent={"n1": "no route"}), looks={"ctl": look("ctl"), "n2": look("n2")})
     assert differs(world) == []

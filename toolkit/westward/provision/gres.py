@@ -200,10 +200,11 @@ def _devices(row: NodeGres) -> Iterator[Mismatch]:
     """What slurmd finds, against what is configured for it."""
     if row.configured is None:
         return
-    if row.seen is None:
+    if row.seen is None or row.seen.ended:
         if row.configured:
+            why = f": {row.seen.ended}" if row.seen else ""
             yield Mismatch(
-                f"slurmd on {row.node} did not say what it finds",
+                f"slurmd on {row.node} did not say what it finds{why}",
                 f"run 'slurmd -G' on {row.node}, and read what it complains of",
             )
         return

@@ -41,13 +41,15 @@ class Seen:
         ignored: what is there, and it does not register since no configured type is a part of its own.
         unmatched: what the detector calls those, one for each device.
         detected: detector -> how many devices it found.
-        complaints: why it ended, if it did, and what it says of resources.
+        ended: why it could not go on; empty where it could.
+        complaints: that, and what it complains of that is about resources.
     """
 
     devices: tuple[Device, ...] = ()
     ignored: tuple[Device, ...] = ()
     unmatched: tuple[str, ...] = ()
     detected: Mapping[str, int] | None = None
+    ended: str = ""
     complaints: tuple[str, ...] = ()
 
     @property
@@ -81,6 +83,7 @@ def parse(text: str) -> Seen:
         tuple(ignored),
         tuple(_UNMATCHED.findall(text)),
         {name: int(count) for name, count in _DETECTED.findall(text)},
+        next(_said(text, "fatal"), ""),
         tuple(_complaints(text)),
     )
 
@@ -163,9 +166,12 @@ def _counted(devices: tuple[Device, ...]) -> Counts:
 
 def _complaints(text: str) -> list[str]:
     """What ended it first, then what is about resources; slurmd complains of more than that."""
-    found = [
-        match for line in text.splitlines() if (match := _COMPLAINT.match(_LEAD.sub("", line))) and "GRES[" not in line
-    ]
-    about = [match[2].strip() for match in found if re.search("gres|gpu", match[2], re.IGNORECASE)]
-    ends = [match[2].strip() for match in found if match[1] == "fatal"]
-    return [one for one in dict.fromkeys(ends + about) if not one.startswith(_HEADS)]
+    about = [one for one in _said(text, "error", "warning") if re.search("gres|gpu", one, re.IGNORECASE)]
+    return [one for one in dict.fromkeys([*_said(text, "fatal"), *about]) if not one.startswith(_HEADS)]
+
+
+def _said(text: str, *levels: str) -> Iterator[str]:
+    for line in text.splitlines():
+        match = _COMPLAINT.match(_LEAD.sub("", line))
+        if match and match[1].lower() in levels and "GRES[" not in line:
+            yield match[2].strip()

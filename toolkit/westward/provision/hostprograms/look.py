@@ -5,6 +5,7 @@ Runs on hosts as it stands (`hostprograms.program`): standard library alone, Pyt
 
 from __future__ import annotations
 
+import glob
 import grp
 import hashlib
 import os
@@ -13,6 +14,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -200,4 +202,14 @@ def gres(node: str, files: list[str]) -> str | None:
     folder = configuration()
     if not node or folder is None or not all(is_device(path) for path in files):
         return None
-    return said(["slurmd", "-G", "-N", node, "-f", os.path.join(folder, "slurm.conf")], SLURMD_S)
+    with tempfile.TemporaryDirectory() as own:
+        # auth/slurm looks for its key beside slurm.conf, and what slurmctld sends has none there
+        for path in [
+            *glob.glob("/etc/slurm/slurm.key"),
+            *glob.glob("/etc/slurm/slurm.jwks"),
+            *glob.glob(f"{folder}/*"),
+        ]:
+            link = os.path.join(own, os.path.basename(path))
+            if not os.path.lexists(link):
+                os.symlink(path, link)
+        return said(["slurmd", "-G", "-N", node, "-f", os.path.join(own, "slurm.conf")], SLURMD_S)
