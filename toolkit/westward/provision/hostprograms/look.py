@@ -22,6 +22,8 @@ DAEMONS = ("slurmctld", "slurmdbd", "slurmd", "sackd", "slurmrestd")
 # where slurmd finds its configuration: what slurmctld has sent it, or its own files
 CONFIGURATIONS = ("/run/slurm/conf", "/etc/slurm")
 COMPARED = ("slurm.conf", "gres.conf", "cgroup.conf")
+# with auth/slurm even 'slurmd -G' makes the socket anew by which the commands of this host get their credentials, and leaves it dead
+APART = 'test ! -d /run/slurm || mount -t tmpfs none /run/slurm || exit; exec "$@"'
 CONNECT_S, PROGRAM_S, SLURMD_S = 3.0, 15.0, 45.0
 
 
@@ -204,12 +206,9 @@ def gres(node: str, files: list[str]) -> str | None:
         return None
     with tempfile.TemporaryDirectory() as own:
         # auth/slurm looks for its key beside slurm.conf, and what slurmctld sends has none there
-        for path in [
-            *glob.glob("/etc/slurm/slurm.key"),
-            *glob.glob("/etc/slurm/slurm.jwks"),
-            *glob.glob(f"{folder}/*"),
-        ]:
+        for path in [*glob.glob("/etc/slurm/slurm.key"), *glob.glob("/etc/slurm/slurm.jwks"), *glob.glob(f"{folder}/*")]:
             link = os.path.join(own, os.path.basename(path))
             if not os.path.lexists(link):
-                os.symlink(path, link)
-        return said(["slurmd", "-G", "-N", node, "-f", os.path.join(own, "slurm.conf")], SLURMD_S)
+                os.symlink(os.path.realpath(path), link)
+        argv = ["slurmd", "-G", "-N", node, "-f", os.path.join(own, "slurm.conf")]
+        return said(["unshare", "--mount", "sh", "-c", APART, "sh", *argv], SLURMD_S)
