@@ -29,7 +29,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     made.program("sacctmgr", "echo 'site|10.0.0.1|6817'")
     made.program("srun", "echo n1")
     made.program(
-        "slurmd", 'case "$1" in -V) echo slurm-wlm 24.11.5;; *) echo "Gres Name=gpu Type=h100 Count=1 File=$5";; esac'
+        "slurmd", 'case "$1" in -V) echo slurm-wlm 24.11.5;; *) echo "Gres Name=gpu Type=h100 Count=1 File=$7";; esac'
     )
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     return made

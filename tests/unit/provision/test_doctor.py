@@ -69,7 +69,8 @@ def test_clocks(ahead_s: float, bound_s: float, auth: str, verdict: str | None) 
 
 
 def test_a_clock_that_could_not_be_read_is_not_well() -> None:
-    assert ("n1", "unknown") in bad(hostchecks.clock(facts(clocks={"ctl": Clock(0, 0.1)})))
+    assert bad(hostchecks.clock(facts(clocks={"ctl": Clock(0, 0.1)}))) == [("login,n[1-2]", "unknown")]
+    assert bad(hostchecks.clock(facts(clocks={}))) == [("ctl,login,n[1-2]", "unknown")]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,20 @@ def test_daemons(host: str, daemon: str, unit: Any, verdict: str | None) -> None
 def test_a_port_that_does_not_answer() -> None:
     found = the_bad(netchecks.ports(facts({"n1": {"ports": {"ctl:6817": "Connection refused"}}})))
     assert (found.where, found.found) == ("n1", "ctl:6817 does not answer: Connection refused")
+
+
+def test_one_fault_of_many_hosts_is_one_row_with_one_next_step() -> None:
+    key = {"keys": {KEY: replace(PRIVATE, mode=0o644)}}
+    found = the_bad(hostchecks.keys(facts(dict.fromkeys(("n1", "n2"), key))))
+    assert (found.where, found.found) == ("n[1-2]", f"others may read {KEY}: mode 644")
+    missing = {"files": {"/dev/nvidia0": False}}
+    found = the_bad(clusterchecks.accelerators(facts(dict.fromkeys(("n1", "n2"), missing))))
+    assert found.where == "n[1-2]"
+    assert "systemctl restart slurmd' on n[1-2]" in found.next_step
+    assert "{where}" not in found.found + found.next_step
+    gone = {"keys": {KEY: None}}
+    found = the_bad(hostchecks.keys(facts(dict.fromkeys(("n1", "n2"), gone))))
+    assert "--limit n1,n2'" in found.next_step
 
 
 def test_who_is_asked_for_which_port() -> None:

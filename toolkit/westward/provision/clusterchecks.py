@@ -128,7 +128,7 @@ def _node(node: str, told: dict[str, str]) -> Iterator[Finding]:
     reason, who, since = _reason(told.get("Reason", ""))
     told_by = f": {reason}" if reason else ""
     told_by += f" ({who}, since {since:%Y-%m-%d %H:%M} UTC)" if who and since else f" ({who})" if who else ""
-    resume = f"when it is mended: scontrol update NodeName={node} State=RESUME"
+    resume = "when it is mended: scontrol update NodeName={where} State=RESUME"
     if words & {"POWERED_DOWN", "POWERING_DOWN", "POWERING_UP", "CLOUD", "FUTURE"} and not words & {
         "FAIL",
         "INVALID_REG",
@@ -153,7 +153,11 @@ def _reason(text: str) -> tuple[str, str, datetime | None]:
 def accelerators(facts: Facts) -> list[Finding]:
     """Whether inventory, files, slurmd and slurmctld agree on each node's accelerators."""
     rows = [row for row in gres.compare(facts) if not row.silent]
-    bad = [Finding("gres", row.node, Verdict.FAILED, one.found, one.fix) for row in rows for one in row.mismatches]
+    bad = [
+        Finding("gres", row.node, Verdict.FAILED, _of_any(row.node, one.found), _of_any(row.node, one.fix))
+        for row in rows
+        for one in row.mismatches
+    ]
     if facts.configuration is None:
         bad.append(Finding("gres", "cluster", Verdict.UNKNOWN, f"the configuration could not be read: {facts.unread}"))
     rest = [row.node for row in rows if not row.mismatches and row.configured is not None]
@@ -163,6 +167,11 @@ def accelerators(facts: Facts) -> list[Finding]:
         else []
     )
     return good + together(bad)
+
+
+def _of_any(node: str, text: str) -> str:
+    """A sentence about a node as one about any, so that those of many nodes become one."""
+    return re.sub(rf"(?<![\w.-]){re.escape(node)}(?![\w.-])", "{where}", text)
 
 
 def jobs(facts: Facts) -> list[Finding]:

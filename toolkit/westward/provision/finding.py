@@ -29,7 +29,8 @@ class Finding:
     Attributes:
         where: hosts or nodes, as a host list; or what else it is about.
         found: a sentence.
-        next_step: a command or a sentence; empty where there is nothing to do.
+        next_step: a command or a sentence; empty where there is nothing to do. In both, `{where}` stands for
+            the hosts or nodes, and `{hosts}` for them as Ansible's --limit has them.
     """
 
     check: str
@@ -45,10 +46,15 @@ def together(findings: Iterable[Finding]) -> list[Finding]:
     for one in findings:
         alike = Finding(one.check, "", one.verdict, one.found, one.next_step)
         hosts.setdefault(alike, []).append(one.where)
-    return [
-        Finding(alike.check, fold(where) if len(where) > 1 else where[0], alike.verdict, alike.found, alike.next_step)
-        for alike, where in hosts.items()
-    ]
+    return [_at(alike, where) for alike, where in hosts.items()]
+
+
+def _at(alike: Finding, hosts: list[str]) -> Finding:
+    where = fold(hosts) if len(hosts) > 1 else hosts[0]
+    found, next_step = (
+        text.replace("{where}", where).replace("{hosts}", ",".join(hosts)) for text in (alike.found, alike.next_step)
+    )
+    return Finding(alike.check, where, alike.verdict, found, next_step)
 
 
 def with_the_rest(check: str, bad: Sequence[Finding], looked_at: Iterable[str], well: str) -> list[Finding]:

@@ -34,7 +34,7 @@ def reached(facts: Facts) -> list[Finding]:
             host,
             Verdict.FAILED,
             f"no answer: {' '.join(why.split())}",
-            f"ssh {host} sudo -n true",
+            "ssh {where} sudo -n true",
         )
         for host, why in facts.silent.items()
     ]
@@ -45,12 +45,18 @@ def clock(facts: Facts) -> list[Finding]:
     """How far the clocks are apart, as far as a round trip can tell."""
     known = facts.clocks
     bad = [
-        Finding("clock", host, Verdict.UNKNOWN, "its clock could not be read", f"ssh {host} date")
+        Finding(
+            "clock",
+            host,
+            Verdict.UNKNOWN,
+            "its clock could not be read",
+            "westward site exec SITE --on {where} -- date",
+        )
         for host in facts.looks
         if host not in known
     ]
     if not known:
-        return bad
+        return together(bad)
     told = re.search(r"\bttl=(\d+)", facts.config.get("AuthInfo", ""))
     limit = float(told[1]) if told else LASTS_S.get(facts.auth, 300.0)
     middle = median(one.ahead_s for one in known.values())
@@ -64,7 +70,7 @@ def clock(facts: Facts) -> list[Finding]:
                     host,
                     Verdict.FAILED if refused else Verdict.WARNING,
                     f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'} the others (± {bound:.2f} s); auth/{facts.auth} refuses from {limit:g} s on",
-                    f"run NTP there: 'timedatectl set-ntp true' on {host}, or look at 'chronyc tracking'",
+                    "run NTP there: 'timedatectl set-ntp true' on {where}, or look at 'chronyc tracking'",
                 )
             )
         elif bound > NOTICED_S:
@@ -101,7 +107,7 @@ def keys(facts: Facts) -> list[Finding]:
 
 
 def _key(facts: Facts, path: str, host: str, key: Key | None, right: str) -> Iterator[Finding]:
-    again = f"'ansible-playbook ... site.yml --limit {host}' writes that of the first controller; 'systemctl restart munge' or Slurm's daemons there"
+    again = "'ansible-playbook ... site.yml --limit {hosts}' writes that of the first controller; 'systemctl restart munge' or Slurm's daemons there"
     if key is None:
         yield Finding("keys", host, Verdict.FAILED, f"there is no {path}", again)
         return
@@ -195,7 +201,7 @@ def _within(host: str, release: Release, server: Release) -> Iterator[Finding]:
             host,
             Verdict.FAILED if behind is not None else Verdict.UNKNOWN,
             f"{_dotted(release)} is not within the {back} releases before slurmctld {_dotted(server)}",
-            f"upgrade Slurm on {host}",
+            "upgrade Slurm on {where}",
         )
 
 
@@ -219,11 +225,11 @@ def services(facts: Facts) -> list[Finding]:
                         host,
                         Verdict.FAILED,
                         f"{name} is not installed",
-                        f"ansible-playbook ... site.yml --limit {host}",
+                        "ansible-playbook ... site.yml --limit {hosts}",
                     )
                 )
             elif unit.active != "active":
-                step = f"systemctl start {name} on {host}; 'journalctl -u {name}' says why it ended"
+                step = f"systemctl start {name} on {{where}}; 'journalctl -u {name}' says why it ended"
                 bad.append(Finding("services", host, Verdict.FAILED, f"{name} is {unit.active} ({unit.sub})", step))
             elif unit.file not in ("enabled", "static", "indirect", "generated", "enabled-runtime", "alias"):
                 bad.append(
@@ -232,7 +238,7 @@ def services(facts: Facts) -> list[Finding]:
                         host,
                         Verdict.WARNING,
                         f"{name} runs, and is {unit.file}: a reboot does not start it",
-                        f"systemctl enable {name} on {host}",
+                        f"systemctl enable {name} on {{where}}",
                     )
                 )
     return with_the_rest("services", bad, facts.looks, "every daemon runs, and is enabled")
@@ -273,7 +279,7 @@ def _disk(host: str, path: str, disk: Disk | None) -> Iterator[Finding]:
             host,
             Verdict.FAILED,
             f"there is no directory {path}",
-            f"mount it, or 'ansible-playbook ... site.yml --limit {host}'",
+            "mount it, or 'ansible-playbook ... site.yml --limit {hosts}'",
         )
         return
     for free, size, what in ((disk.free, disk.size, "space"), (disk.inodes_free, disk.inodes, "inodes")):
@@ -285,5 +291,5 @@ def _disk(host: str, path: str, disk: Disk | None) -> Iterator[Finding]:
                 host,
                 Verdict.FAILED if failed else Verdict.WARNING,
                 told,
-                f"make room on {host}: 'du -xh {path} | sort -h | tail'",
+                f"make room on {{where}}: 'du -xh {path} | sort -h | tail'",
             )

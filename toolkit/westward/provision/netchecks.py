@@ -20,7 +20,7 @@ def ports(facts: Facts) -> list[Finding]:
             bad.append(Finding("ports", host, Verdict.UNKNOWN, "no port was tried"))
         for target, why in (look.ports or {}).items():
             if why:
-                step = f"does its daemon run at {target.rpartition(':')[0]}, and does a firewall let {host} through?"
+                step = f"does its daemon run at {target.rpartition(':')[0]}, and does a firewall let {{where}} through?"
                 bad.append(Finding("ports", host, Verdict.FAILED, f"{target} does not answer: {why}", step))
     tried = {target.rpartition(":")[2] for look in facts.looks.values() for target in look.ports or ()}
     return with_the_rest(
@@ -50,7 +50,7 @@ def _is(facts: Facts, host: str, name: str) -> bool:
 
 
 def _address(name: str, slurms: str | None, host: str, found: set[str], right: set[str]) -> Iterator[Finding]:
-    step = f"correct {name} in DNS or in /etc/hosts of {host}"
+    step = f"correct {name} in DNS or in /etc/hosts of {{where}}"
     if not found and slurms:
         yield Finding(
             "names",
@@ -81,7 +81,7 @@ def node_names(facts: Facts) -> list[Finding]:
                 host,
                 Verdict.FAILED,
                 f"the host is called {called}, its node {node}, and slurm.conf has no NodeHostname for it: slurmd does not find its node when it starts",
-                f"hostnamectl set-hostname {node}, then systemctl restart slurmd there; or keep the name: 'ansible-playbook ... site.yml --limit {host}' starts slurmd with -N {node}",
+                f"hostnamectl set-hostname {node}, then systemctl restart slurmd there; or keep the name: 'ansible-playbook ... site.yml --limit {{hosts}}' starts slurmd with -N {node}",
             )
         )
     return with_the_rest("hostname", bad, facts.of(COMPUTE), "every node is called as in slurm.conf, or told its name")

@@ -84,7 +84,7 @@ def mpi(facts: Facts) -> list[Finding]:
     for host, look in looks.items():
         if look.mpi is None:
             bad.append(
-                Finding("mpi", host, Verdict.UNKNOWN, "'srun --mpi=list' says nothing", f"srun --mpi=list on {host}")
+                Finding("mpi", host, Verdict.UNKNOWN, "'srun --mpi=list' says nothing", "srun --mpi=list on {where}")
             )
         elif wanted not in ("none", "(null)", "") and wanted not in look.mpi:
             told = f"MpiDefault={wanted}, and srun there knows {', '.join(look.mpi) or 'none'}"

@@ -206,9 +206,13 @@ def gres(node: str, files: list[str]) -> str | None:
         return None
     with tempfile.TemporaryDirectory() as own:
         # auth/slurm looks for its key beside slurm.conf, and what slurmctld sends has none there
-        for path in [*glob.glob("/etc/slurm/slurm.key"), *glob.glob("/etc/slurm/slurm.jwks"), *glob.glob(f"{folder}/*")]:
+        for path in [
+            *glob.glob("/etc/slurm/slurm.key"),
+            *glob.glob("/etc/slurm/slurm.jwks"),
+            *glob.glob(f"{folder}/*"),
+        ]:
             link = os.path.join(own, os.path.basename(path))
             if not os.path.lexists(link):
                 os.symlink(os.path.realpath(path), link)
-        argv = ["slurmd", "-G", "-N", node, "-f", os.path.join(own, "slurm.conf")]
+        argv = ["slurmd", "-G", "-L", "/dev/null", "-N", node, "-f", os.path.join(own, "slurm.conf")]
         return said(["unshare", "--mount", "sh", "-c", APART, "sh", *argv], SLURMD_S)
