@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from westward.provision.clusterfacts import Facts, key_files
-from westward.provision.finding import Finding, Verdict, with_the_rest
+from westward.provision.finding import Finding, Verdict, together, with_the_rest
 from westward.provision.hostfacts import Disk, Key, Look
 from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Host
 from westward.slurm.confmeaning import Release, release_of
