@@ -68,13 +68,17 @@ def broken(fleet: Fleet, host: str, breaks: str, mends: str) -> Iterator[None]:
         fleet.said(host, "sh", "-c", mends)
 
 
-def test_a_cluster_that_is_well_and_runs_jobs(asked: Asked) -> None:
+def test_a_cluster_that_is_well_and_runs_jobs(fleet: Fleet, asked: Asked) -> None:
     code, told = asked("doctor")
     assert (code, wrong(told)) == (0, {})
     ran = [one["found"] for one in told["findings"] if one["check"] == "jobs"]
     assert ran == ["a job on one node ran", "a job on 2 nodes ran"]
+    socket = ("stat", "-c", "%i %Z", "/run/slurm/sack.socket")
+    before = fleet.on("n1", *socket).stdout
     code, rows = asked("gres")
     assert code == 0
+    assert fleet.on("n1", *socket).stdout == before, "slurmd -G has not taken the place of slurmd"
+    assert fleet.said("n1", "srun", "-N1", "-w", "n1", "hostname") == "n1\n"
     assert [rows[0][name] for name in ("inventory", "configured", "found", "registered")] == ["gpu:h100:4"] * 4
 
 
