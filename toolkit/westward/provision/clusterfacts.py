@@ -27,7 +27,8 @@ LOOK_S, ASK_S = 90.0, 40.0
 UNITS = ("slurmctld", "slurmdbd", "slurmd", "sackd", "slurmrestd", "munge", "mariadb")
 QUESTIONS = {
     "config": ("scontrol", "show", "config"),
-    "nodes": ("scontrol", "-a", "-o", "show", "node"),
+    # sudo keeps no variable: seconds since 1970 for whoever drained a node
+    "nodes": ("env", "SLURM_TIME_FORMAT=%s", "scontrol", "-a", "-o", "show", "node"),
     "partitions": ("scontrol", "-a", "-o", "show", "partition"),
     "ping": ("scontrol", "ping"),
     "sdiag": ("sdiag",),
