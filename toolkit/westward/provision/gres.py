@@ -205,7 +205,7 @@ def _devices(row: NodeGres) -> Iterator[Mismatch]:
             why = f": {row.seen.ended}" if row.seen else ""
             yield Mismatch(
                 f"slurmd on {row.node} did not say what it finds{why}",
-                f"run 'slurmd -G' on {row.node}, and read what it complains of",
+                f"look at slurmd's log on {row.node}, and at what 'westward site doctor' says of its daemon and key",
             )
         return
     given, rest = gresseen.allotted(row.configured, row.seen.counts)
