@@ -142,6 +142,7 @@ def test_a_node_that_is_called_otherwise(fleet: Fleet, asked: Asked) -> None:
     fleet.until("login", IDLE, WELL)
 
 
+@pytest.mark.full
 def test_a_wrong_count_is_named_and_the_playbook_mends_it(fleet: Fleet, site_inventory: Path, asked: Asked) -> None:
     more = "sed -i 's/gpu:h100:4/gpu:h100:5/' /etc/slurm/slurm.conf"
     for host in ("ctl", "ctl2"):

@@ -38,7 +38,6 @@ from westward.provision.variables import inventory_of
             {"gres": "Name=gpu Type=a MultipleFiles=/dev/a0,/dev/b0\nName=gpu Type=a MultipleFiles=/dev/a1,/dev/b1"},
         ),
         (SLURM + NODES, {"topology": "SwitchName=a Nodes=n1\nSwitchName=b Nodes=n2\nSwitchName=c Switches=a,b"}),
-        (SLURM + NODES, {"topology": "BlockName=a Nodes=n1\nBlockName=b Nodes=n2\nBlockSizes=1,2"}),
         (SLURM + NODES, {"cgroup": "ConstrainCores=yes\nConstrainSwapSpace=yes"}),
         (
             SLURM + "AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=db\n" + NODES,
@@ -48,6 +47,12 @@ from westward.provision.variables import inventory_of
 )
 def test_the_roles_write_the_same_from_it(slurm: str, files: dict[str, str], version: str, tmp_path: Path) -> None:
     taken_over(cluster(slurm, version, **files), tmp_path / "out", version)
+
+
+@pytest.mark.parametrize("version", ["23.11.1", "24.11.5", "26.05.5"])
+def test_blocks_of_nodes_where_slurm_has_them(version: str, tmp_path: Path) -> None:
+    blocks = "BlockName=a Nodes=n1\nBlockName=b Nodes=n2\nBlockSizes=1,2"
+    taken_over(cluster(SLURM + NODES, version, topology=blocks), tmp_path / "out", version)
 
 
 def test_nodes_that_are_no_hosts_are_in_no_inventory_group(tmp_path: Path) -> None:
