@@ -13,17 +13,24 @@ CONF = "ClusterName=c\nKillWait=30\nNodeName=n[1-2] CPUs=2 Gres=gpu:h100:4\n"
 
 
 @pytest.mark.parametrize(
-    ("after", "version", "restart"),
+    ("after", "version", "daemons"),
     [
-        (CONF.replace("30", "31"), "24.11.5", False),
-        (CONF.replace("n[1-2]", "n[1-3]"), "24.11.5", False),
-        (CONF.replace("n[1-2]", "n[1-3]"), "22.05.8", True),
-        (CONF + "SelectType=select/linear\n", "26.05.5", True),
-        ("# a comment\n" + CONF, "22.05.8", False),
+        (CONF.replace("30", "31"), "24.11.5", []),
+        (CONF.replace("n[1-2]", "n[1-3]"), "24.11.5", []),
+        (CONF.replace("n[1-2]", "n[1-3]"), "22.05.8", ["slurmctld", "slurmd"]),
+        (CONF.replace("CPUs=2", "CPUs=2 RealMemory=9"), "22.05.8", []),
+        (CONF.replace("CPUs=2", "Sockets=4"), "22.05.8", ["slurmctld", "slurmd"]),
+        (CONF + "SelectType=select/linear\n", "26.05.5", ["slurmctld", "slurmd"]),
+        (CONF + "PriorityType=priority/multifactor\n", "22.05.8", ["slurmctld"]),
+        (CONF + "PriorityType=priority/multifactor\n", "24.11.5", []),
+        (CONF + "authinfo=ttl=60\n", "24.11.5-4+deb13u1", ["slurmctld"]),
+        ("# a comment\n" + CONF, "22.05.8", []),
+        (CONF.replace("Gres", "\\\n  Gres"), "22.05.8", []),
     ],
 )
-def test_slurmctld_is_restarted_only_for_what_it_cannot_take_up(after: str, version: str, restart: bool) -> None:
-    assert CHANGES.needs_restart(CONF, after, version) is restart
+def test_only_what_cannot_take_it_up_is_restarted(after: str, version: str, daemons: list[str]) -> None:
+    assert CHANGES.restarts(CONF, after, version) == daemons
+    assert CHANGES.restarts("", after, version) == []
 
 
 def test_only_nodes_whose_devices_change_are_stopped() -> None:
