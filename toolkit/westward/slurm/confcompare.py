@@ -51,24 +51,24 @@ def _shown(text: str | None) -> str:
 def compare(before: Configuration, after: Configuration) -> list[Difference]:
     """Every difference, file by file. slurmdbd.conf is compared where both know it."""
     found = [
-        *_compare_settings("slurm.conf", "slurm.conf", "", before.settings, after.settings, after.release),
+        *compare_settings("slurm.conf", "slurm.conf", "", before.settings, after.settings, after.release),
         *_compare_controllers(before, after),
         *_compare_nodes(before, after),
         *_compare_partitions(before, after),
         *_compare_lines("slurm.conf", _others(before.slurm), _others(after.slurm), after.release),
         *_compare_devices(before, after),
-        *_compare_settings(
+        *compare_settings(
             "cgroup.conf", "cgroup.conf", "", before.cgroup.settings, after.cgroup.settings, after.release
         ),
     ]
     if before.dbd is not None and after.dbd is not None:
-        found += _compare_settings(
+        found += compare_settings(
             "slurmdbd.conf", "slurmdbd.conf", "", before.dbd.settings, after.dbd.settings, after.release
         )
     return [*found, *_compare_topology(before, after)]
 
 
-def _compare_settings(
+def compare_settings(
     where: str, table: str, about: str, before: Settings, after: Settings, release: Release
 ) -> Iterator[Difference]:
     """Key by key; what one side leaves out is the default of that release."""
@@ -106,7 +106,7 @@ def _compare_lines(where: str, before: Iterable[Line], after: Iterable[Line], re
         if one is None or other is None:
             yield Difference(where, about, "", _as_line(one), _as_line(other))
         else:
-            yield from _compare_settings(where, kind, about, _in_order(one), _in_order(other), release)
+            yield from compare_settings(where, kind, about, _in_order(one), _in_order(other), release)
 
 
 def _in_order(settings: Settings) -> Settings:
@@ -144,7 +144,7 @@ def _of_node(
         return
     if _layout(before) != _layout(after):
         yield "CPUs", _layout_text(before), _layout_text(after)
-    found = _compare_settings("", "NodeName", "", before.without(*_LAYOUT), after.without(*_LAYOUT), release)
+    found = compare_settings("", "NodeName", "", before.without(*_LAYOUT), after.without(*_LAYOUT), release)
     yield from ((each.what, each.before, each.after) for each in found)
 
 
@@ -178,7 +178,7 @@ def _compare_partitions(before: Configuration, after: Configuration) -> Iterator
         one, other = old[name], new[name]
         if before.members(one.get("Nodes", "")) != after.members(other.get("Nodes", "")):
             yield Difference("slurm.conf", about, "Nodes", one.get("Nodes"), other.get("Nodes"))
-        yield from _compare_settings(
+        yield from compare_settings(
             "slurm.conf", "PartitionName", about, one.without("Nodes"), other.without("Nodes"), after.release
         )
 
@@ -255,7 +255,7 @@ def _devices_text(conf: Configuration, node: str) -> str | None:
 
 def _compare_topology(before: Configuration, after: Configuration) -> Iterator[Difference]:
     old, new = before.topology, after.topology
-    yield from _compare_settings("topology.conf", "topology.conf", "", old.settings, new.settings, after.release)
+    yield from compare_settings("topology.conf", "topology.conf", "", old.settings, new.settings, after.release)
     yield from _compare_lines("topology.conf", _wires(old), _wires(new), after.release)
 
 
