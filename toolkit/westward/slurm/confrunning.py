@@ -17,9 +17,30 @@ _ADDED_TRES = ("gres/gpumem", "gres/gpuutil")
 # what slurmctld works out, or prints otherwise than anybody writes it: nothing can be told from these
 _UNTOLD = frozenset(
     key.lower()
-    for key in """AccountingStorageUser BOOT_TIME CpuFreqDef HASH_VAL JobAcctGatherFrequency JobCompPass JobCompUser LogTimeFormat MaxDBDMsgs
-    MaxNodeCount MULTIPLE_SLURMD NEXT_JOB_ID PluginDir PreemptMode PrologEpilogTimeout SlurmctldAddr SLURM_CONF SLURM_VERSION SlurmctldHost
-    SlurmdPidFile SlurmctldPidFile TaskPluginParam""".split()
+    for key in [
+        "AccountingStorageUser",
+        "BOOT_TIME",
+        "CpuFreqDef",
+        "HASH_VAL",
+        "JobAcctGatherFrequency",
+        "JobCompPass",
+        "JobCompUser",
+        "LogTimeFormat",
+        "MaxDBDMsgs",
+        "MaxNodeCount",
+        "MULTIPLE_SLURMD",
+        "NEXT_JOB_ID",
+        "PluginDir",
+        "PreemptMode",
+        "PrologEpilogTimeout",
+        "SlurmctldAddr",
+        "SLURM_CONF",
+        "SLURM_VERSION",
+        "SlurmctldHost",
+        "SlurmdPidFile",
+        "SlurmctldPidFile",
+        "TaskPluginParam",
+    ]
 )
 
 
