@@ -45,7 +45,8 @@ READY_WITHIN_S = 60.0
 CGROUPS_ASIDE = "/run/cgroup"
 
 # systemd mounts what its units ask for, and slurmd the cgroups of its jobs (SYS_ADMIN); device files are made (MKNOD); slurmd gives steps
-# a priority (SYS_NICE), and MPI ranks on one node read each other's memory (SYS_PTRACE); apt and sshd become other users; ping is setuid
+# a priority (SYS_NICE), and MPI ranks on one node read each other's memory (SYS_PTRACE); the trial of a configuration has a network of its
+# own, whose loopback interface it brings up (NET_ADMIN); apt and sshd become other users; ping is setuid
 CAPABILITIES = (
     "AUDIT_WRITE",
     "CHOWN",
@@ -54,6 +55,7 @@ CAPABILITIES = (
     "FSETID",
     "KILL",
     "MKNOD",
+    "NET_ADMIN",
     "NET_BIND_SERVICE",
     "NET_RAW",
     "SETFCAP",

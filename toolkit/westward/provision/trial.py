@@ -33,9 +33,7 @@ _PLACES = """BackupAddr BackupController ControlAddr ControlMachine SlurmSchedLo
     SlurmctldPidFile SlurmctldSyslogDebug SlurmdLogFile SlurmdPidFile SlurmdSpoolDir SlurmdSyslogDebug StateSaveLocation"""
 _LEFT_OUT = frozenset(f"{_PROGRAMS} {_POWER} {_ELSEWHERE} {_PLACES}".lower().split())
 # keys of which nobody has to know that they were others
-_OWN = frozenset(
-    "slurmctlddebug slurmctldlogfile slurmctldpidfile slurmctldsyslogdebug slurmdlogfile slurmdpidfile slurmdsyslogdebug".split()
-)
+_OWN = ("debug", "logfile", "pidfile")
 _INSTEAD = f"""SlurmctldHost={trialhost.HOST}
 StateSaveLocation={trialhost.RUN}/state
 SlurmdSpoolDir={trialhost.RUN}/spool
@@ -129,7 +127,7 @@ def adjusted(files: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]
         lines.append(line)
     tried = {name: text for name, text in files.items() if name != "slurmdbd.conf"}
     tried["slurm.conf"] = "\n".join(lines) + "\n" + _INSTEAD
-    told = [key for key in left_out if key.lower() not in _OWN]
+    told = [key for key in left_out if not key.lower().endswith(_OWN)]
     others = ["slurmdbd.conf"] if "slurmdbd.conf" in files else []
     return tried, (*told, *others, *_NEVER_READ)
 

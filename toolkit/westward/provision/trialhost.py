@@ -169,7 +169,7 @@ def _shown(user: pwd.struct_passwd, *words: str) -> str:
     done = subprocess.run(
         ["scontrol", *words], capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=False, **_as(user)
     )
-    return done.stdout
+    return str(done.stdout)
 
 
 def _as(user: pwd.struct_passwd) -> dict[str, Any]:
