@@ -182,7 +182,7 @@ def _why(done: Completed) -> str:
     told = re.search(r"^(?:fatal|ERROR|\[ERROR\]).*(?:\n(?!\n).*)*", done.stdout + done.stderr, re.MULTILINE)
     message = re.search(r"(?:msg: *|message: *)(?:[>|]-?\n)?((?:.+\n?)+)", told[0]) if told else None
     found = message[1] if message else told[0] if told else (done.stderr or done.stdout)[-500:]
-    return " ".join(found.split())[:800]
+    return " ".join(found.split()).rpartition("'slurm_values' failed: ")[2][:800]  # it says it best
 
 
 def comparable(conf: Configuration) -> Configuration:
