@@ -36,6 +36,7 @@ def main(given: dict[str, Any]) -> None:
             slurmctld keeps its state; `nodes` and `partitions` that it is to show.
     """
     began = time.monotonic()
+    os.umask(0o022)
     _bring_loopback_up()
     user = pwd.getpwnam(given["user"])
     _lay_out(given, user)
@@ -74,7 +75,8 @@ def _lay_out(given: dict[str, Any], user: pwd.struct_passwd) -> None:
     host = socket.gethostname().split(".")[0]
     kept = {file.name: file.read_bytes() for file in ETC.iterdir() if _stays(file, given["files"])}
     for path in (ETC, RUN, Path("/run/slurm"), Path(given["state"])):
-        _cover(path, user)
+        if path.is_absolute():
+            _cover(path, user)
     for name, content in kept.items():
         (ETC / name).write_bytes(content)
     for name, text in given["files"].items():
