@@ -26,9 +26,9 @@ _PROGRAMS = """BurstBufferType BurstBufferParameters CliFilterPlugins Epilog Epi
 _POWER = """PowerParameters PowerPlugin ResumeFailProgram ResumeProgram ResumeRate ResumeTimeout SuspendExcNodes SuspendExcParts SuspendExcStates
     SuspendProgram SuspendRate SuspendTime SuspendTimeout"""
 _ELSEWHERE = """AccountingStorageBackupHost AccountingStorageEnforce AccountingStorageExternalHost AccountingStorageHost AccountingStorageParameters
-    AccountingStoragePass AccountingStoragePort AccountingStorageType AccountingStorageUser AccountingStoreFlags AuthAltParameters AuthAltTypes
+    AccountingStoragePass AccountingStoragePort AccountingStorageTRES AccountingStorageType AccountingStorageUser AccountingStoreFlags AuthAltParameters AuthAltTypes
     AuthInfo CertgenParameters CertgenType CertmgrParameters CertmgrType FederationParameters JobCompHost JobCompLoc JobCompParams JobCompPass
-    JobCompPort JobCompType JobCompUser MetricsParameters MetricsType TLSParameters TLSType"""
+    JobCompPort JobCompType JobCompUser MetricsParameters MetricsType PriorityWeightTRES TLSParameters TLSType"""
 _PLACES = """BackupAddr BackupController ControlAddr ControlMachine SlurmSchedLogFile SlurmctldAddr SlurmctldDebug SlurmctldHost SlurmctldLogFile
     SlurmctldPidFile SlurmctldSyslogDebug SlurmdLogFile SlurmdPidFile SlurmdSpoolDir SlurmdSyslogDebug StateSaveLocation"""
 _LEFT_OUT = frozenset(f"{_PROGRAMS} {_POWER} {_ELSEWHERE} {_PLACES}".lower().split())
@@ -45,9 +45,11 @@ MailProg=/bin/true
 """
 _KEY = re.compile(r"\s*(\w+)\s*=")
 _TOLD = re.compile(r"\b(error|fatal): ")
-# what a slurmctld says that finds no state
+# of a partition; without accounting there are no TRES of GRES
+_BILLING = re.compile(r"\s+(TRESBillingWeights)=(\"[^\"]*\"|\S+)", re.IGNORECASE)
+# what a slurmctld says that finds no state and has no accounting
 _NEW = re.compile(
-    r"state file|state save|last_config_lite|No such file or directory|pidfile|job_state|Information may be lost"
+    r"not stored|state file|state save|last_config_lite|No such file or directory|pidfile|job_state|Information may be lost"
 )
 _NEVER_READ = (
     "gres.conf (slurmd reads it)",
@@ -124,6 +126,9 @@ def adjusted(files: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]
         if match is not None and match[1].lower() in _LEFT_OUT:
             left_out[match[1]] = None
             line = ""
+        if match is not None and _BILLING.search(line):
+            left_out["TRESBillingWeights"] = None
+            line = _BILLING.sub("", line)
         lines.append(line)
     tried = {name: text for name, text in files.items() if name != "slurmdbd.conf"}
     tried["slurm.conf"] = "\n".join(lines) + "\n" + _INSTEAD

@@ -23,7 +23,8 @@ ETC, RUN = Path("/etc/slurm"), Path("/run/slurmctld")
 HOST = "@HOST@"  # stands in the files for this host's name
 STARTS_WITHIN_S = 40.0
 ANSWERS_WITHIN_S = 20.0
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8913, 0x8914, 0x8916, 1
+_ADDRESS = "192.0.2.1"  # of nobody: RFC 5737
 _LISTEN = "0A"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "RUNTIME_DIRECTORY": str(RUN)}
 
@@ -64,10 +65,13 @@ def main(given: dict[str, Any]) -> None:
 
 
 def _bring_loopback_up() -> None:
+    """With a second address: slurmctld looks for its own by getaddrinfo, which says that a host with 127.0.0.1 alone has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sH22x", b"lo", 0)
         flags = struct.unpack("16sH22x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | _IFF_UP))
+        address = struct.pack("16sHH4s16x", b"lo:1", socket.AF_INET, 0, socket.inet_aton(_ADDRESS))
+        fcntl.ioctl(any_socket, _SIOCSIFADDR, address)
 
 
 def _lay_out(given: dict[str, Any], user: pwd.struct_passwd) -> None:
@@ -101,7 +105,7 @@ def _stays(file: Path, tried: dict[str, str]) -> bool:
     return (
         file.is_file()
         and file.suffix in (".conf", ".yaml")
-        and not file.name.startswith(("slurm", "topology"))
+        and not file.name.startswith(("slurm", "topology", "plugstack"))
         and file.name not in tried
     )
 
