@@ -88,7 +88,7 @@ def left_behind(fleet: Fleet) -> str:
         "ctl",
         "sh",
         "-c",
-        "grep -h westward-trial /proc/[0-9]*/mounts; pgrep -af 'slurmctld -D$|munged --foreground --force'",
+        "grep -h westward-trial /proc/[0-9]*/mounts; pgrep -af '[s]lurmctld -D$|[m]unged --foreground --force'",
     ).stdout
 
 
@@ -180,24 +180,30 @@ def test_nothing_of_a_trial_reaches_the_network(
 
 
 def test_what_was_written_and_never_taken_up_is_planned_and_applied(
-    fleet: Fleet, changed: dict[str, Any], first: Played, job: str, tmp_path: Path, as_before: None
+    fleet: Fleet, changed: dict[str, Any], first: Played, job: str, tmp_path: Path
 ) -> None:
     """As after a run that ended before its handler: the file is as it should be, and slurmctld goes by another."""
+    before = fleet.said("ctl", "cat", "/etc/slurm/slurm.conf")
     changed["slurm_config"]["KillWait"] = 23
     folder = inventory(tmp_path, GROUPS, changed)
-    text = render([fleet.lab.inventory, folder]).files["slurm.conf"]
-    for host in ("ctl", "ctl2"):
-        fleet.said(host, "sh", "-c", f"cat > /etc/slurm/slurm.conf <<'C'\n{text}C\n")
-    ran = westward(fleet, folder, "plan")
-    assert ran.returncode == 0, ran.stderr
-    assert "slurmctld has not taken that up" in ran.stdout
-    assert "KillWait" in ran.stdout
+    write(fleet, render([fleet.lab.inventory, folder]).files["slurm.conf"])
     code, said = applied(fleet, folder)
     assert code == 0, said["applied"]
-    assert [(change["key"], change["class"]) for change in said["changes"]] == [("KillWait", "live")]
+    assert "slurm.conf says KillWait=23, and slurmctld has not taken that up" in said["notes"]
+    assert [(change["key"], change["before"], change["class"]) for change in said["changes"]] == [
+        ("KillWait", "30", "live")
+    ]
     assert said["applied"]["jobs"] == [job]
     assert "KillWait                = 23 sec" in fleet.said("login", "scontrol", "show", "config")
     assert state(fleet, job) == "RUNNING"
+    write(fleet, before)
+    fleet.said("ctl", "scontrol", "reconfigure")
+
+
+def write(fleet: Fleet, text: str) -> None:
+    """The slurm.conf of both controllers, by hand."""
+    for host in ("ctl", "ctl2"):
+        fleet.said(host, "sh", "-c", f"cat > /etc/slurm/slurm.conf <<'C'\n{text}C\n")
 
 
 @pytest.mark.full
@@ -213,9 +219,9 @@ def test_what_was_written_and_never_taken_up_is_planned_and_applied(
 def test_a_job_fares_as_the_plan_says(
     fleet: Fleet,
     changed: dict[str, Any],
+    as_before: None,
     job: str,
     tmp_path: Path,
-    as_before: None,
     key: str,
     value: Any,
     kind: str,
@@ -236,7 +242,7 @@ def test_a_job_fares_as_the_plan_says(
 
 @pytest.mark.full
 def test_devices_change_only_where_no_job_holds_one(
-    fleet: Fleet, changed: dict[str, Any], job: str, tmp_path: Path, as_before: None
+    fleet: Fleet, changed: dict[str, Any], as_before: None, job: str, tmp_path: Path
 ) -> None:
     changed["slurm_nodegroups"][0]["accelerators"][0] |= {"count": 2, "files": "/dev/nvidia[0-1]"}
     folder = inventory(tmp_path, GROUPS, changed)
@@ -255,7 +261,7 @@ def test_devices_change_only_where_no_job_holds_one(
 
 @pytest.mark.full
 def test_a_partition_that_goes_takes_its_jobs_along(
-    fleet: Fleet, changed: dict[str, Any], job: str, tmp_path: Path, as_before: None
+    fleet: Fleet, changed: dict[str, Any], as_before: None, job: str, tmp_path: Path
 ) -> None:
     changed["slurm_partitions"] = [{"name": "other", "nodegroups": ["h100"], "parameters": {"Default": "YES"}}]
     folder = inventory(tmp_path, GROUPS, changed)
@@ -269,7 +275,7 @@ def test_a_partition_that_goes_takes_its_jobs_along(
 
 @pytest.mark.full
 def test_where_a_host_dies_halfway_the_configuration_of_before_is_back(
-    fleet: Fleet, changed: dict[str, Any], job: str, tmp_path: Path, as_before: None
+    fleet: Fleet, changed: dict[str, Any], as_before: None, job: str, tmp_path: Path
 ) -> None:
     before = fingerprint(fleet)
     changed["slurm_config"]["KillWait"] = 31
