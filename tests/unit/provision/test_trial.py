@@ -31,6 +31,7 @@ KillWait=31
 NodeName=n[1-2] CPUs=4 NodeAddr=10.1.0.[1-2]
 NodeName=n3 Foo=1
 NodeName=n4 NodeHostname=oak State=FUTURE
+NodeName=c1 State=CLOUD
 PartitionName=gpu Nodes=n[1-2] TRESBillingWeights="CPU=1,GRES/gpu=9" MaxTime=60
 """
 FILES = {"slurm.conf": SLURM, "gres.conf": "AutoDetect=nvml\n", "slurmdbd.conf": "StoragePass=secret\n"}
@@ -124,7 +125,7 @@ def test_it_runs_in_namespaces_of_its_own_and_ends_in_time() -> None:
         "'user': 'root'",
         "'port': 6817",
         "['n1', 'n2', 'n3']",
-        "'names': ['n1', 'n2', 'n3']",
+        "'names': ['c1', 'n1', 'n2', 'n3']",
         "'state': '/shared/state'",
     ):
         assert told in given

@@ -15,6 +15,7 @@ from typing import Any
 from westward.errors import Unreachable, WestwardError
 from westward.provision import trialhost
 from westward.provision.hosts import Hands, Host
+from westward.provision.nodegroups import NOT_YET_HOSTS
 from westward.slurm.confcluster import Configuration
 
 LIMIT_S = 90
@@ -154,6 +155,7 @@ def _given(files: Mapping[str, str], candidate: Configuration, state: str) -> di
         "port": int(settings.get("SlurmctldPort", "6817").split("-")[0]),
         "names": sorted(name for name in addresses | at_hand.keys() if not re.fullmatch(r"[\d.]+|.*:.*", name)),
         "state": state,
-        "nodes": list(at_hand),
+        # by release slurmctld shows the others, or does not
+        "nodes": [name for name, told in at_hand.items() if told.get("State", "").upper() not in NOT_YET_HOSTS],
         "partitions": [line.name for line in candidate.slurm.of("PartitionName")],
     }

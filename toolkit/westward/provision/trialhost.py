@@ -46,7 +46,7 @@ def main(given: dict[str, Any]) -> None:
     log = RUN / "log"
     with log.open("wb") as written:
         daemon = subprocess.Popen(["slurmctld", "-D"], stdout=written, stderr=written, **_as(user))
-    answers = _listens(daemon, given["port"]) and _answers(user)
+    answers = _listens(daemon, given["port"]) and _answers(daemon, user)
     missing = _missing(given, user) if answers else []
     if answers:
         daemon.kill()
@@ -153,9 +153,9 @@ def _listens(daemon: subprocess.Popen[bytes], port: int) -> bool:
     return False
 
 
-def _answers(user: pwd.struct_passwd) -> bool:
+def _answers(daemon: subprocess.Popen[bytes], user: pwd.struct_passwd) -> bool:
     until = time.monotonic() + ANSWERS_WITHIN_S
-    while time.monotonic() < until:
+    while daemon.poll() is None and time.monotonic() < until:
         if " UP" in _shown(user, "ping"):
             return True
         time.sleep(0.2)
