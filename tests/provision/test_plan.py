@@ -222,7 +222,6 @@ def write(fleet: Fleet, text: str) -> None:
     [
         ("KillWait", 29, "live", True),
         ("AuthInfo", "ttl=120", "restart", True),
-        ("SlurmdSpoolDir", "/var/lib/slurm/elsewhere", "destroys", False),
         ("StateSaveLocation", "/shared/elsewhere", "destroys", False),
     ],
 )
