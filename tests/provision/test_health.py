@@ -120,6 +120,7 @@ KEPT = ["/tmp/kept", "/tmp/kept-root", "/var/tmp/kept"]
 def tidy(fleet: Fleet) -> Iterator[None]:
     fleet.said("n1", "sh", "-c", "touch /tmp/kept-root; runuser -u admin -- touch /tmp/kept")
     yield
+    fleet.said("login", "scancel", "-u", "admin")  # of a test that failed
     remove = "rm -rf /tmp/kept* /tmp/left /dev/shm/left* /var/tmp/kept /shared/end-*; ipcs -m | awk '/ admin /{print $2}' | xargs -rn1 ipcrm -m"
     fleet.said("n1", "sh", "-c", remove)
     fleet.until("login", SINFO, "idle|none")
@@ -142,6 +143,8 @@ def test_nothing_goes_beside_a_job_that_began_before_there_was_a_prolog(
     fleet: Fleet, first: Played, tidy: None
 ) -> None:
     before = running(fleet, "sleep 600")
+    # a job is RUNNING for slurmctld before its node has run the prolog
+    fleet.until("n1", ("ls", "/run/westward-jobs"), f"1000.{before}\n")
     fleet.said("n1", "rm", f"/run/westward-jobs/1000.{before}")
     job = running(fleet, LEAVE.format("one"))
     fleet.said("n1", "touch", "/shared/end-one")
