@@ -13,7 +13,7 @@ import yaml
 from contract.clusters import Said, westward
 from provision import handwritten
 from provision.conftest import bare
-from provision.sites import Fleet, Played
+from provision.sites import RELEASES, Fleet, Played
 from westward.catalogue.load import load_site
 from westward.lab.cluster import Lab
 from westward.model.site import ShellDoor
@@ -43,9 +43,9 @@ class Cluster:
         return imported(told["vars"]["ansible_user"], ctl["ansible_host"], ctl["ansible_port"], *files, *options)
 
 
-@pytest.fixture(scope="module")
-def cluster(state_of_hosts: Path) -> Iterator[Cluster]:
-    with bare("bare", state_of_hosts, "import") as fleet:
+@pytest.fixture(scope="module", params=["v2205", "v2411"])
+def cluster(state_of_hosts: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with bare(RELEASES[request.param].topology, state_of_hosts, "import") as fleet:
         handwritten.make(fleet)
         yield Cluster(fleet)
 
