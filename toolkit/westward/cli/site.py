@@ -25,7 +25,18 @@ from westward.catalogue.load import (
 )
 from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
-from westward.cli import managed, show, sitecollect, sitedoctor, sitehands, siteimport, siteplan, sitetables, sitewrite
+from westward.cli import (
+    managed,
+    show,
+    sitecollect,
+    sitedoctor,
+    sitehands,
+    siteimport,
+    sitenodes,
+    siteplan,
+    sitetables,
+    sitewrite,
+)
 from westward.directories import config_dir
 from westward.errors import InputError, NotFound, Unreachable
 from westward.model.site import Site
@@ -38,6 +49,8 @@ app.command("gres", rich_help_panel=managed.PANEL)(sitedoctor.gres)
 app.command("collect", rich_help_panel=managed.PANEL)(sitecollect.collect)
 app.command("plan", rich_help_panel=managed.PANEL)(siteplan.plan)
 app.command("apply", rich_help_panel=managed.PANEL)(siteplan.apply)
+for command in (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw):
+    app.command(rich_help_panel=managed.PANEL)(command)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 Name = Annotated[str, typer.Argument(help="What you call the cluster.")]
