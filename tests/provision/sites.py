@@ -116,3 +116,24 @@ def _group(content: Any) -> dict[str, Any]:
     if isinstance(content, dict):
         return {"children": {name: _group(hosts) for name, hosts in content.items()}}
     return {"hosts": dict.fromkeys(content)}
+
+
+def addressed(fleet: Fleet, folder: Path) -> Path:
+    """An inventory that reaches the hosts at their own addresses: the published ports of one that starts anew are others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = yaml.safe_load(fleet.lab.inventory.read_text())["all"]
+    key = next(line.split(" ", 1)[1] for line in _known_hosts(given).read_text().splitlines())
+    hosts = {}
+    for host in given["hosts"]:
+        network = fleet.client.api.inspect_container(f"{fleet.lab.name}.{host}")["NetworkSettings"]["Networks"]
+        hosts[host] = {"ansible_host": next(iter(network.values()))["IPAddress"], "ansible_port": 22}
+    known = folder / "known_hosts"
+    known.write_text("".join(f"{host['ansible_host']} {key}\n" for host in hosts.values()))
+    variables = given["vars"] | {"ansible_ssh_common_args": f'-o UserKnownHostsFile="{known}"'}
+    file = folder / "addresses.yml"
+    file.write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": variables}}))
+    return file
+
+
+def _known_hosts(given: Mapping[str, Any]) -> Path:
+    return Path(str(given["vars"]["ansible_ssh_common_args"]).split("=", 1)[1].strip('"'))

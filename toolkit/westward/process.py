@@ -102,6 +102,47 @@ def run(
     return completed
 
 
+def stream(
+    argv: Sequence[str],
+    told: Callable[[str], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> int:
+    """Run a program for as long as it takes, and hand on each line of its two outputs as it comes; its exit status.
+
+    Ctrl-C on a terminal reaches it too, so it is waited for before this is interrupted itself.
+
+    Raises:
+        Unreachable: the program is not installed.
+    """
+    try:
+        started = subprocess.Popen(
+            list(argv),
+            env={**os.environ, **(environment or {})},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise Unreachable(f"the program '{argv[0]}' is not installed here") from error
+    assert started.stdout is not None
+    with started.stdout as said:
+        try:
+            for line in said:
+                told(line.rstrip("\n"))
+            return started.wait()
+        except KeyboardInterrupt:
+            for line in said:
+                told(line.rstrip("\n"))
+            raise
+        finally:
+            started.wait()
+
+
 def start_detached(argv: Sequence[str], log: Path) -> Callable[[], int | None]:
     """Start a program that outlives this one, in a session of its own, both outputs appended to `log` (mode 600).
 

@@ -34,6 +34,7 @@ from westward.cli import (
     siteimport,
     sitenodes,
     siteplan,
+    siteplays,
     sitetables,
     sitewrite,
 )
@@ -50,6 +51,9 @@ app.command("collect", rich_help_panel=managed.PANEL)(sitecollect.collect)
 app.command("plan", rich_help_panel=managed.PANEL)(siteplan.plan)
 app.command("apply", rich_help_panel=managed.PANEL)(siteplan.apply)
 for command in (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw):
+_NODES = (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw)
+_PLAYS = (siteplays.backup, siteplays.restore, siteplays.keys, siteplays.accounts)
+for command in (*_NODES, *_PLAYS):
     app.command(rich_help_panel=managed.PANEL)(command)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

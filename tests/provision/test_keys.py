@@ -1,0 +1,64 @@
+"""New keys for a cluster that works: jobs run on, and with auth/slurm no command fails meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from contract.clusters import westward
+from provision.sites import Fleet, Played, Release
+
+pytestmark = pytest.mark.lab
+
+
+@contextmanager
+def asking(fleet: Fleet) -> Iterator[list[str]]:
+    """Jobs one after another from the login node, and accounting asked, for as long as this lasts; what failed."""
+    stop, failed = threading.Event(), []
+
+    def ask() -> None:
+        while not stop.wait(0.1):
+            for argv in (("srun", "-N1", "-t1", "true"), ("sacct", "-X", "-n"), ("sinfo", "-h")):
+                answer = fleet.on("login", *argv)
+                if answer.status:
+                    failed.append(f"{argv}: {answer.stderr}")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield failed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_keys_are_rotated_without_a_failed_job(
+    fleet: Fleet, site_inventory: Path, release: Release, first: Played, tmp_path: Path
+) -> None:
+    fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
+    path = "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key"
+    before = {host: fleet.said(host, "sha256sum", path) for host in ("ctl", "ctl2", "login", "n1", "n2")}
+    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "srun sleep 25; srun true").strip()
+    fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
+    short = tmp_path / "short" / "group_vars" / "all.yml"
+    short.parent.mkdir(parents=True)
+    short.write_text("slurm_keys_wait_s: 3\n")
+    (tmp_path / "short" / "hosts.yml").write_text("all: {}\n")
+    with asking(fleet) as failed:
+        said = westward(
+            "site", "keys", str(fleet.lab.inventory), "-i", str(site_inventory), "-i", str(tmp_path / "short")
+        )
+    assert said.status == 0, said.out[-4000:] + said.err
+    if release.auth == "slurm":
+        assert failed == []
+    after = {host: fleet.said(host, "sha256sum", path) for host in before}
+    assert len(set(after.values())) == 1
+    assert set(after.values()).isdisjoint(before.values())
+    assert fleet.on("ctl", "sh", "-c", "ls /etc/slurm/*.jwks /etc/*/*.next").status != 0
+    fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED")
+    assert fleet.said("login", "srun", "-N2", "hostname").split() in (["n1", "n2"], ["n2", "n1"])
+    assert set(fleet.play(site_inventory, "--tags", "slurm").changed.values()) == {0}

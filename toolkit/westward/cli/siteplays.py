@@ -1,0 +1,92 @@
+"""`westward site backup|restore|keys|accounts`: the playbooks, run on a cluster that you manage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from westward.catalogue.gaps import tilde
+from westward.cli import managed, show
+
+
+def backup(
+    site: managed.SiteOrInventory,
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where, on this host; a directory for each time.")],
+    inventory: managed.MoreInventories = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """Fetch what a cluster cannot be made anew from: the accounting database, slurmctld's state, the configuration and the keys.
+
+    Nothing is stopped. DIR/TIME is there when it is whole; it has the keys, so nobody but you may read it.
+    """
+    told = _play(site, inventory, "backup.yml", {"slurm_backup_to": str(to.expanduser().absolute())}, as_json)
+    if as_json:
+        show.print_json(told)
+    else:
+        show.out.print(f"backup: {tilde(Path(told['backup']))}", soft_wrap=True)
+
+
+def restore(
+    site: managed.SiteOrInventory,
+    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="What 'westward site backup' made: DIR/TIME.")],
+    over: Annotated[
+        bool, typer.Option("--over", help="The cluster has jobs or accounts of them: put them aside.")
+    ] = False,
+    inventory: managed.MoreInventories = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """Bring a backup back onto a fresh controller, and make it one: jobs that waited wait again, and the accounting is there.
+
+    Refused (exit code 5) where a file is not as it was, the backup is of another cluster, or the controller has jobs.
+    """
+    variables = {"slurm_restore_from": str(backup.expanduser().absolute()), "slurm_restore_over": over}
+    told = _play(site, inventory, "restore.yml", variables, as_json)
+    if as_json:
+        show.print_json(told)
+
+
+def keys(
+    site: managed.SiteOrInventory,
+    jwt: Annotated[bool, typer.Option("--jwt", help="That of tokens too: every token is void then.")] = False,
+    inventory: managed.MoreInventories = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """New keys for a cluster that runs; jobs run on. With auth/slurm no request is refused meanwhile; with munge commands fail for some seconds."""
+    told = _play(site, inventory, "keys.yml", {"slurm_keys_jwt": jwt}, as_json)
+    if as_json:
+        show.print_json(told)
+
+
+def accounts(
+    site: managed.SiteOrInventory,
+    check: Annotated[bool, typer.Option("--check", help="Say what would be changed, and change nothing.")] = False,
+    inventory: managed.MoreInventories = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """Bring accounts, users, QOS and limits to what slurm_accounts of the inventory says."""
+    arguments = ["--tags", "slurm_accounts", *(["--check", "--diff"] if check else [])]
+    told = _play(site, inventory, "site.yml", {}, as_json, arguments)
+    if as_json:
+        show.print_json(told)
+
+
+def _play(
+    site: str,
+    inventory: list[Path] | None,
+    name: str,
+    variables: dict[str, Any],
+    as_json: bool,
+    arguments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run a playbook; what it prints goes to the user, on stderr where machines read stdout."""
+    from westward.provision.playbooks import Playbook
+
+    console = show.err if as_json else show.out
+
+    def told(line: str) -> None:
+        console.print(show.printable(line), markup=False, soft_wrap=True)
+
+    return Playbook(managed.managed(site, inventory), name, told).play(variables, arguments)
