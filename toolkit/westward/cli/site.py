@@ -52,7 +52,7 @@ app.command("plan", rich_help_panel=managed.PANEL)(siteplan.plan)
 app.command("apply", rich_help_panel=managed.PANEL)(siteplan.apply)
 for command in (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw):
 _NODES = (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw)
-_PLAYS = (siteplays.backup, siteplays.restore, siteplays.keys, siteplays.accounts)
+_PLAYS = (siteplays.backup, siteplays.restore, siteplays.keys, siteplays.upgrade, siteplays.accounts)
 for command in (*_NODES, *_PLAYS):
     app.command(rich_help_panel=managed.PANEL)(command)
 

@@ -1,4 +1,4 @@
-"""`westward site backup|restore|keys|accounts`: the playbooks, run on a cluster that you manage."""
+"""`westward site backup|restore|keys|upgrade|accounts`: the playbooks, run on a cluster that you manage."""
 
 from __future__ import annotations
 
@@ -56,6 +56,28 @@ def keys(
 ) -> None:
     """New keys for a cluster that runs; jobs run on. With auth/slurm no request is refused meanwhile; with munge commands fail for some seconds."""
     told = _play(site, inventory, "keys.yml", {"slurm_keys_jwt": jwt}, as_json)
+    if as_json:
+        show.print_json(told)
+
+
+def upgrade(
+    site: managed.SiteOrInventory,
+    to: Annotated[Path, typer.Option("--backup-to", metavar="DIR", help="Where the backup goes that is made first.")],
+    release: Annotated[
+        str | None,
+        typer.Option("--release", metavar="NAME", help="The release of the distribution that has the new packages."),
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", metavar="N|P%", help="Nodes at a time.")] = "25%",
+    inventory: managed.MoreInventories = None,
+    as_json: show.AsJson = False,
+) -> None:
+    """Slurm to the release that the hosts' packages offer: backup, slurmdbd, slurmctld, slurmd in batches, login nodes. Jobs run on.
+
+    Refused (exit code 5) where the new release cannot take up what the old one wrote: it knows two releases before it, from 24.11 on three.
+    """
+    variables = {"slurm_backup_to": str(to.expanduser().absolute()), "slurm_upgrade_batch": batch}
+    variables |= {"slurm_upgrade_release": release} if release else {}
+    told = _play(site, inventory, "upgrade.yml", variables, as_json)
     if as_json:
         show.print_json(told)
 
