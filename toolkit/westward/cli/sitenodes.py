@@ -131,11 +131,11 @@ def reboot(
                 for one in todo:
                     if not rebooter.batch(one, made):
                         break
-    untouched = [name for name in names if name not in rebooter.nodes]
-    if as_json:
-        facts = {"nodes": [_reboot_facts(node) for node in rebooter.nodes.values()], "untouched": untouched}
-        show.print_json(facts)
-    _raise_not_rebooted(site, rebooter, untouched)
+        untouched = [name for name in names if name not in rebooter.nodes]
+        if as_json:
+            facts = {"nodes": [_reboot_facts(node) for node in rebooter.nodes.values()], "untouched": untouched}
+            show.print_json(facts)
+        _raise_not_rebooted(site, rebooter, untouched)
 
 
 def freeze(
@@ -213,9 +213,9 @@ def _waiting() -> Iterator[Any]:
         nonlocal said
         text = f"waiting for {_jobs(left)}" if left else "no job is left"
         if show.err.is_terminal:
-            status.update(show.printable(text))
+            status.update(Text(show.printable(text)))
         elif text != said:
-            show.err.print(show.printable(text), soft_wrap=True)
+            show.err.print(show.printable(text), markup=False, soft_wrap=True)
         said = text
 
     if not show.err.is_terminal:
@@ -245,7 +245,7 @@ def _phases(total: int, as_json: bool) -> Iterator[Any]:
                     _line(node.node, node.phase, node.detail)
         count = Counter(node.phase for node in nodes.values())
         if show.err.is_terminal:
-            status.update(f"{total} nodes: " + ", ".join(f"{number} {phase}" for phase, number in count.items()))
+            status.update(Text(f"{total} nodes: " + ", ".join(f"{number} {phase}" for phase, number in count.items())))
 
     if not show.err.is_terminal:
         yield told
@@ -267,10 +267,12 @@ def _still_drained(site: str, names: Any) -> Iterator[None]:
         try:
             left = names()
         except WestwardError as error:
-            show.err.print(f"which nodes are drained now is not known: {show.printable(str(error))}", soft_wrap=True)
+            show.err.print(
+                f"which nodes are drained now is not known: {show.printable(str(error))}", markup=False, soft_wrap=True
+            )
         else:
             if left:
-                show.err.print(f"still drained: {_take_back(site, left)}", soft_wrap=True)
+                show.err.print(f"still drained: {_take_back(site, left)}", markup=False, soft_wrap=True)
         raise
 
 
@@ -291,10 +293,13 @@ def _raise_left(results: Sequence[Result], wrong: Sequence[str]) -> None:
     if not left:
         return
     error = Unreachable if any(result.outcome is Outcome.SILENT for result in left) else WestwardError
+    others = any(result.outcome is Outcome.OTHERS for result in left)
     raise error(
         f"{len(left)} of {len(results)} nodes are not back in service: "
         + "; ".join(f"{result.node}: {result.outcome}: {result.detail}" for result in left),
-        "who took a node out gives it back; if you know better: scontrol update NodeName=NODE State=RESUME",
+        "who took a node out gives it back; if you know better: scontrol update NodeName=NODE State=RESUME"
+        if others
+        else "mend that, and call 'westward site resume' again",
     )
 
 
