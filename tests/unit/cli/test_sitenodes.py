@@ -62,11 +62,10 @@ def test_a_batch_that_does_not_come_back_stops_the_rest(
 
 
 def test_an_interruption_says_what_is_drained(here: ClusterHere, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(seconds: float) -> None:
+    def interrupt(*words: object) -> None:
         raise KeyboardInterrupt
 
-    here.jobs(n1=["17"])
-    monkeypatch.setattr(reboots.time, "sleep", interrupt)
+    monkeypatch.setattr(reboots.Rebooter, "_step", interrupt)
     said = hand("reboot", "here", "n1")
     assert "still drained: n1; 'westward site resume here n1' takes back what is fit" in said.stderr
     assert said.exit_code != 0
