@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,14 @@ def backup(
 
     Nothing is stopped. DIR/TIME is there when it is whole; it has the keys, so nobody but you may read it.
     """
-    told = _play(site, inventory, "backup.yml", {"slurm_backup_to": str(to.expanduser().absolute())}, as_json)
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    made = to.expanduser().absolute() / stamp
+    variables = {"slurm_backup_to": str(made.parent), "slurm_backup_stamp": stamp}
+    _play(site, inventory, "backup.yml", variables, as_json)
     if as_json:
-        show.print_json(told)
+        show.print_json({"backup": str(made)})
     else:
-        show.out.print(f"backup: {tilde(Path(told['backup']))}", soft_wrap=True)
+        show.out.print(f"backup: {tilde(made)}", markup=False, soft_wrap=True)
 
 
 def restore(
@@ -43,9 +47,9 @@ def restore(
     Refused (exit code 5) where a file is not as it was, the backup is of another cluster, or the controller has jobs.
     """
     variables = {"slurm_restore_from": str(backup.expanduser().absolute()), "slurm_restore_over": over}
-    told = _play(site, inventory, "restore.yml", variables, as_json)
+    _play(site, inventory, "restore.yml", variables, as_json)
     if as_json:
-        show.print_json(told)
+        show.print_json({"playbook": "restore.yml"})
 
 
 def keys(
@@ -55,9 +59,9 @@ def keys(
     as_json: show.AsJson = False,
 ) -> None:
     """New keys for a cluster that runs; jobs run on. With auth/slurm no request is refused meanwhile; with munge commands fail for some seconds."""
-    told = _play(site, inventory, "keys.yml", {"slurm_keys_jwt": jwt}, as_json)
+    _play(site, inventory, "keys.yml", {"slurm_keys_jwt": jwt}, as_json)
     if as_json:
-        show.print_json(told)
+        show.print_json({"playbook": "keys.yml"})
 
 
 def upgrade(
@@ -77,9 +81,9 @@ def upgrade(
     """
     variables = {"slurm_backup_to": str(to.expanduser().absolute()), "slurm_upgrade_batch": batch}
     variables |= {"slurm_upgrade_release": release} if release else {}
-    told = _play(site, inventory, "upgrade.yml", variables, as_json)
+    _play(site, inventory, "upgrade.yml", variables, as_json)
     if as_json:
-        show.print_json(told)
+        show.print_json({"playbook": "upgrade.yml"})
 
 
 def accounts(
@@ -90,9 +94,9 @@ def accounts(
 ) -> None:
     """Bring accounts, users, QOS and limits to what slurm_accounts of the inventory says."""
     arguments = ["--tags", "slurm_accounts", *(["--check", "--diff"] if check else [])]
-    told = _play(site, inventory, "site.yml", {}, as_json, arguments)
+    _play(site, inventory, "site.yml", {}, as_json, arguments)
     if as_json:
-        show.print_json(told)
+        show.print_json({"playbook": "site.yml", "check": check})
 
 
 def _play(
@@ -102,7 +106,7 @@ def _play(
     variables: dict[str, Any],
     as_json: bool,
     arguments: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> None:
     """Run a playbook; what it prints goes to the user, on stderr where machines read stdout."""
     from westward.provision.playbooks import Playbook
 
@@ -111,4 +115,4 @@ def _play(
     def told(line: str) -> None:
         console.print(show.printable(line), markup=False, soft_wrap=True)
 
-    return Playbook(managed.managed(site, inventory), name, told).play(variables, arguments)
+    Playbook(managed.managed(site, inventory), name, told).play(variables, arguments)

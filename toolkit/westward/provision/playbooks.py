@@ -13,7 +13,8 @@ from westward.provision.ansiblecode import ANSIBLE
 from westward.provision.hosts import Managed, environment
 
 # how a task of ours begins the message with which it refuses
-_REFUSED = re.compile(r"refused: (.*)")
+_REFUSED = re.compile(r"(msg: ')?refused: (.*)")
+_FOLDED = " " * 8  # a long message goes on in further lines, as YAML does it
 _RECAP = re.compile(r"^(\S+)\s+: ok=\d+ .*\bunreachable=(\d+)\s+failed=(\d+)")
 # ansible-playbook's exit status: bits of a sum, and words of its own from 5 on
 _FAILED, _UNREACHABLE = 2, 4
@@ -28,12 +29,13 @@ class Playbook:
         self._name = name
         self._told = told
         self._refused = ""
+        self._refusing = False
+        self._quoted: str | None = None
         self._silent: list[str] = []
         self._failed: list[str] = []
-        self._facts: dict[str, Any] = {}
 
-    def play(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> dict[str, Any]:
-        """Run it to its end; what it says in lines "westward: {...}", as one mapping.
+    def play(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> None:
+        """Run it to its end.
 
         Args:
             variables: given with -e, over those of the inventory. No secrets: every user of this host can read them.
@@ -47,7 +49,6 @@ class Playbook:
         status = process.stream(self.argv(variables, arguments), self._hear, environment=environment(), folder=ANSIBLE)
         if status:
             raise self._error(status)
-        return self._facts
 
     def argv(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> list[str]:
         """The command line, as a sysadmin would type it in `ansible/`."""
@@ -56,18 +57,19 @@ class Playbook:
         return ["ansible-playbook", *inventories, str(ANSIBLE / self._name), *given, *arguments]
 
     def _hear(self, line: str) -> None:
-        if refused := _REFUSED.search(line):
-            self._refused = self._refused or refused[1].strip("'\" ")
+        self._refusing = self._refusing and line.startswith(_FOLDED)
+        if self._refusing:
+            self._refused += f" {line.strip()}"
+        elif not self._refused and (refused := _REFUSED.search(line)):
+            self._quoted, self._refused, self._refusing = refused[1], refused[2], True
         if recap := _RECAP.match(line):
             self._silent += [recap[1]] if recap[2] != "0" else []
             self._failed += [recap[1]] if recap[3] != "0" else []
-        if (found := re.search(r"westward: (\{.*\})", line)) and isinstance(facts := _json(found[1]), dict):
-            self._facts |= facts
         self._told(line)
 
     def _error(self, status: int) -> WestwardError:
         if self._refused:
-            return Unsafe(self._refused)
+            return Unsafe(self._refused.removesuffix("'").replace("''", "'") if self._quoted else self._refused)
         if status == _INTERRUPTED:
             return WestwardError(f"{self._name} was interrupted", "run it again: it goes on where it stopped")
         if status == _BAD_OPTIONS or (status < _BAD_OPTIONS and not self._silent and not self._failed):
@@ -76,10 +78,3 @@ class Playbook:
         parts += [f"it failed on {', '.join(self._failed)}, as it said above"] if self._failed else []
         error = Unreachable if self._silent else WestwardError
         return error(f"{self._name}: {'; '.join(parts) or f'exit status {status}'}")
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
