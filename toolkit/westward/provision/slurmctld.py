@@ -21,6 +21,8 @@ _BUSY = {"ALLOCATED", "MIXED", "COMPLETING"}
 _OUT = ("DRAIN", "DOWN", "FAIL", "ERROR")
 # jobs that hold what they were given: squeue's own choice has pending ones too
 _HOLDING = "RUNNING,SUSPENDED,STOPPED,COMPLETING,CONFIGURING,SIGNALING,STAGE_OUT,RESIZING"
+# sudo leaves no variable of ours to a program
+_PLAINLY = ("env", "LC_ALL=C", "TZ=UTC", "SLURM_TIME_FORMAT=%s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Slurmctld:
         """
         answer: WestwardError = Unreachable(f"{self._site.cluster} has no controller")
         for host in self._hosts:
-            done = self._hands.run(host, argv, repeat=repeat)
+            done = self._hands.run(host, (*_PLAINLY, *argv), repeat=repeat)
             if not isinstance(done, WestwardError):
                 if done.status == 0:
                     self._hosts = [host, *(other for other in self._hosts if other is not host)]
@@ -184,7 +186,7 @@ def read_nodes(text: str) -> dict[str, NodeState]:
         # free text: it ends at the last '[user@time]', whatever it holds itself
         told = re.search(r"\sReason=(.*)\s\[[^\s\]]+@[^\s\]]+\]", line) or re.search(r"\sReason=(.*)$", line)
         reason = told[1].strip() if told else ""
-        started = re.search(r"\sSlurmdStartTime=(\d+)", line)
+        started = re.search(r"\sSlurmdStartTime=(\d+)\s", line)
         found[named[1]] = NodeState(
             named[1],
             frozenset(filter(None, state.split("+"))),
