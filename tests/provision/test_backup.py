@@ -41,13 +41,15 @@ def loses_everything(fleet: Fleet) -> None:
     fleet.said("ctl2", "systemctl", "stop", "slurmctld")
     fleet.said("ctl", "systemctl", "stop", "slurmctld", "slurmdbd", "slurmrestd")
     fleet.said("ctl", "mariadb", "-e", "DROP DATABASE slurm_acct_db; DROP USER slurm@localhost")
-    fleet.said("ctl", "sh", "-c", "rm -rf /shared/slurmctld /etc/slurm /etc/munge/munge.key /var/lib/slurm/slurmctld")
+    fleet.said(
+        "ctl", "sh", "-c", "rm -rf /shared/slurmctld /etc/slurm /etc/munge/munge.key /etc/tmpfiles.d/slurm-cluster.conf"
+    )
 
 
 def test_a_controller_that_has_lost_everything_gets_it_back(
     fleet: Fleet, site: tuple[str, ...], jobs: dict[str, str], release: Release, tmp_path: Path
 ) -> None:
-    made = westward("site", "backup", site[0], *site[1:], "--to", str(tmp_path), "--json")
+    made = westward("site", "backup", site[0], *site[1:], "--to", str(tmp_path), "--json", timeout_s=300)
     assert made.status == 0, made.err
     backup = Path(made.json["backup"])
     assert [file.name for file in tmp_path.iterdir()] == [backup.name]
@@ -56,13 +58,13 @@ def test_a_controller_that_has_lost_everything_gets_it_back(
     assert {file.name: file.stat().st_mode & 0o777 for file in backup.iterdir()} == dict.fromkeys(names, 0o600)
     assert fleet.said("ctl", "sh", "-c", "ls /var/tmp | grep -c slurm-backup; true") == "0\n"
 
-    refused = westward("site", "restore", site[0], str(backup), *site[1:])
+    refused = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert refused.status == 5
     assert "ctl is not fresh: 2 jobs run or wait" in refused.err
 
     key = fleet.said("ctl", "sha256sum", "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key")
     loses_everything(fleet)
-    back = westward("site", "restore", site[0], str(backup), *site[1:])
+    back = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert back.status == 0, back.out[-4000:] + back.err
     assert key == fleet.said("ctl", "sha256sum", key.split()[1])
     queue = {line.split("|")[0]: line for line in fleet.said("login", "squeue", "-h", "-o", "%i|%T|%u").splitlines()}
