@@ -11,7 +11,7 @@ import pytest
 from contract.clusters import westward
 from provision.sites import Fleet, Played, Release
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 
 @pytest.fixture

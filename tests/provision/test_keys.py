@@ -12,7 +12,7 @@ import pytest
 from contract.clusters import westward
 from provision.sites import Fleet, Played, Release
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def test_keys_are_rotated_without_a_failed_job(
     fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
     path = "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key"
     before = {host: fleet.said(host, "sha256sum", path) for host in ("ctl", "ctl2", "login", "n1", "n2")}
-    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "srun sleep 25; srun true").strip()
+    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "srun sleep 90; srun true").strip()
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     short = tmp_path / "short" / "group_vars" / "all.yml"
     short.parent.mkdir(parents=True)
@@ -50,7 +50,14 @@ def test_keys_are_rotated_without_a_failed_job(
     (tmp_path / "short" / "hosts.yml").write_text("all: {}\n")
     with asking(fleet) as failed:
         said = westward(
-            "site", "keys", str(fleet.lab.inventory), "-i", str(site_inventory), "-i", str(tmp_path / "short")
+            "site",
+            "keys",
+            str(fleet.lab.inventory),
+            "-i",
+            str(site_inventory),
+            "-i",
+            str(tmp_path / "short"),
+            timeout_s=600,
         )
     assert said.status == 0, said.out[-4000:] + said.err
     if release.auth == "slurm":
@@ -59,6 +66,5 @@ def test_keys_are_rotated_without_a_failed_job(
     assert len(set(after.values())) == 1
     assert set(after.values()).isdisjoint(before.values())
     assert fleet.on("ctl", "sh", "-c", "ls /etc/slurm/*.jwks /etc/*/*.next").status != 0
-    fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED")
+    fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED", 120)
     assert fleet.said("login", "srun", "-N2", "hostname").split() in (["n1", "n2"], ["n2", "n1"])
-    assert set(fleet.play(site_inventory, "--tags", "slurm").changed.values()) == {0}

@@ -12,7 +12,7 @@ from contract.clusters import westward
 from provision.conftest import GROUPS
 from provision.sites import Fleet, Played, Release, inventory
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]
 STARTED = ("systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld")
 
 
