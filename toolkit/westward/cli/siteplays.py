@@ -58,7 +58,7 @@ def keys(
     inventory: managed.MoreInventories = None,
     as_json: show.AsJson = False,
 ) -> None:
-    """New keys for a cluster that runs; jobs run on. With auth/slurm no request is refused meanwhile; with munge commands fail for some seconds."""
+    """New keys for a cluster that runs; jobs run on. With auth/slurm two keys are valid meanwhile; with munge commands fail for some seconds."""
     _play(site, inventory, "keys.yml", {"slurm_keys_jwt": jwt}, as_json)
     if as_json:
         show.print_json({"playbook": "keys.yml"})
