@@ -189,6 +189,7 @@ def test_nothing_of_a_trial_reaches_the_network(
     assert seen == 2, "one packet there and one back, of the test's own; any other is the trial's"
 
 
+@pytest.mark.full
 def test_what_was_written_and_never_taken_up_is_planned_and_applied(
     fleet: Fleet, changed: dict[str, Any], first: Played, job: str, tmp_path: Path
 ) -> None:

@@ -216,6 +216,7 @@ def test_typed_devices_that_are_only_believed_in(
     assert "Requested node configuration is not available" in refused.stderr
 
 
+@pytest.mark.full
 def test_a_device_that_jobs_share_by_percent_and_blocks_that_a_segment_does_not_leave(
     fleet: Fleet, cluster: dict[str, Any], release: Release, first: Played, tmp_path: Path
 ) -> None:

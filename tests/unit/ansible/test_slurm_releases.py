@@ -6,7 +6,7 @@ import pytest
 
 from westward.provision import ansiblecode
 
-RELEASES = ansiblecode.load("filter_plugins/slurm_releases.py")
+RELEASES = ansiblecode.slurm_releases()
 
 
 @pytest.mark.parametrize(

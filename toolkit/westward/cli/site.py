@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -44,17 +44,27 @@ from westward.model.site import Site
 from westward.yamlfile import read_yaml
 
 app = typer.Typer(help="The clusters that jobs can go to, and those that you manage.", no_args_is_help=True)
-app.command("exec", rich_help_panel=managed.PANEL)(sitehands.execute)
-app.command("doctor", rich_help_panel=managed.PANEL)(sitedoctor.doctor)
-app.command("gres", rich_help_panel=managed.PANEL)(sitedoctor.gres)
-app.command("collect", rich_help_panel=managed.PANEL)(sitecollect.collect)
-app.command("plan", rich_help_panel=managed.PANEL)(siteplan.plan)
-app.command("apply", rich_help_panel=managed.PANEL)(siteplan.apply)
-for command in (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw):
-_NODES = (sitenodes.drain, sitenodes.resume, sitenodes.reboot, sitenodes.freeze, sitenodes.thaw)
-_PLAYS = (siteplays.backup, siteplays.restore, siteplays.keys, siteplays.upgrade, siteplays.accounts)
-for command in (*_NODES, *_PLAYS):
-    app.command(rich_help_panel=managed.PANEL)(command)
+# those for a cluster that you manage; the others are below
+_MANAGED: dict[str, Callable[..., None]] = {
+    "plan": siteplan.plan,
+    "apply": siteplan.apply,
+    "doctor": sitedoctor.doctor,
+    "gres": sitedoctor.gres,
+    "collect": sitecollect.collect,
+    "exec": sitehands.execute,
+    "drain": sitenodes.drain,
+    "resume": sitenodes.resume,
+    "reboot": sitenodes.reboot,
+    "freeze": sitenodes.freeze,
+    "thaw": sitenodes.thaw,
+    "backup": siteplays.backup,
+    "restore": siteplays.restore,
+    "keys": siteplays.keys,
+    "upgrade": siteplays.upgrade,
+    "accounts": siteplays.accounts,
+}
+for name, command in _MANAGED.items():
+    app.command(name, rich_help_panel=managed.PANEL)(command)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 Name = Annotated[str, typer.Argument(help="What you call the cluster.")]

@@ -28,6 +28,11 @@ def sacctmgr(part: str) -> ModuleType:
     return importlib.import_module(f"ansible.module_utils.sacctmgr.{part}")
 
 
+def slurm_releases() -> ModuleType:
+    """`RELEASES` in their order, and `reach`: how many before it each understands."""
+    return load("filter_plugins/slurm_releases.py")
+
+
 @cache
 def load(name: str) -> ModuleType:
     """The module in a file below `ansible/`, such as `filter_plugins/slurm_changes.py`: they lie beside the playbook, in no package."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from statistics import median
 
+from westward.provision import ansiblecode
 from westward.provision.clusterfacts import Facts, key_files
 from westward.provision.finding import Finding, Verdict, together, with_the_rest
 from westward.provision.hostfacts import Disk, Key, Look
@@ -19,10 +20,6 @@ LASTS_S = {"munge": 300.0, "slurm": 60.0}
 NOTICED_S = 2.0
 SCANT, FULL = 0.05, 0.01  # of a file system that is free: warned of, failed
 SCANT_BYTES = 64 * 2**20
-# releases in their order; from 25.05 on two a year
-_OLD: tuple[Release, ...] = ((20, 2), (20, 11), (21, 8), (22, 5), (23, 2), (23, 11), (24, 5), (24, 11))
-RELEASES = _OLD + tuple((year, month) for year in range(25, 60) for month in (5, 11))
-WIDER_SINCE = (24, 11)  # three releases back instead of two
 SACKD_SINCE = (23, 11)
 
 
@@ -193,14 +190,18 @@ def _within(host: str, release: Release, server: Release) -> Iterator[Finding]:
             "upgrade slurmctld first",
         )
         return
-    back = 3 if server >= WIDER_SINCE else 2
-    behind = RELEASES.index(server) - RELEASES.index(release) if {server, release} <= set(RELEASES) else None
-    if behind is None or behind > back:
+    known = ansiblecode.slurm_releases()
+    names = [_dotted(release), _dotted(server)]
+    if strange := [name for name in names if name not in known.RELEASES]:
+        yield Finding("versions", host, Verdict.UNKNOWN, f"{strange[0]} is no release that is known here")
+        return
+    behind = known.RELEASES.index(names[1]) - known.RELEASES.index(names[0])
+    if behind > known.reach(names[1]):
         yield Finding(
             "versions",
             host,
-            Verdict.FAILED if behind is not None else Verdict.UNKNOWN,
-            f"{_dotted(release)} is not within the {back} releases before slurmctld {_dotted(server)}",
+            Verdict.FAILED,
+            f"{names[0]} is not within the {known.reach(names[1])} releases before slurmctld {names[1]}",
             "upgrade Slurm on {where}",
         )
 
