@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from westward.errors import InputError
-from westward.provision.planning import Change, as_it_runs, changes_of, parse_jobs
+from westward.errors import InputError, Unreachable
+from westward.provision.planning import Change, as_it_runs, changes_of, parse_jobs, render
 from westward.slurm.confcluster import Configuration, of_texts
 from westward.slurm.confcompare import compare
 
@@ -90,3 +91,25 @@ def test_what_was_never_taken_up_is_part_of_what_changes() -> None:
     assert dict(late) == {"KillWait": "5"}
     assert [str(one) for one in compare(runs, files)] == ["slurm.conf KillWait: 99 -> 5"]
     assert as_it_runs(files, config)[0] == files
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "words"),
+    [
+        ("ctl : ok=1 changed=0 unreachable=1 failed=0", Unreachable, "no answer from ctl"),
+        (
+            "fatal: [ctl]: FAILED!\n    msg: slurm_cluster_name is missing\n",
+            InputError,
+            "slurm_cluster_name is missing",
+        ),
+    ],
+)
+def test_what_cannot_be_rendered_says_why(
+    said: str, error: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ansible-playbook"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit 2\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(error, match=words):
+        render([tmp_path])

@@ -14,7 +14,7 @@ from westward.directories import private_dir, state_dir, write_private
 from westward.errors import StorageError, Unreachable, WestwardError
 from westward.process import Completed
 from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed, environment
+from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed, chosen, environment
 from westward.provision.planning import Plan, RunningJob, as_it_runs, comparable, read_jobs
 from westward.provision.reading import read_cluster
 from westward.slurm.confcompare import compare
@@ -134,8 +134,7 @@ class _Applying:
         return self._sums()
 
     def _play(self) -> list[str]:
-        chosen = [word for path in self._site.inventories for word in ("-i", str(path))]
-        argv = ["ansible-playbook", *chosen, str(ANSIBLE / "site.yml"), "--diff"]
+        argv = ["ansible-playbook", *chosen(self._site.inventories), str(ANSIBLE / "site.yml"), "--diff"]
         try:
             done = process.run(argv, timeout_s=PLAYBOOK_LIMIT_S, environment=environment(), check=False)
         except WestwardError as error:

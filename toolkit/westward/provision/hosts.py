@@ -134,8 +134,15 @@ def _asked(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]
         + "} | to_json }}\n"
         "{% endfor %}{{ {" + of_site + "} | to_json }}"
     )
-    chosen = [word for path in paths for word in ("-i", str(path.absolute()))]
-    argv = ["ansible", *chosen, f"{CONTROLLER}[0]", "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": text})]
+    argv = [
+        "ansible",
+        *chosen(paths),
+        f"{CONTROLLER}[0]",
+        "-m",
+        "ansible.builtin.debug",
+        "-a",
+        json.dumps({"msg": text}),
+    ]
     done = process.run(argv, timeout_s=_READ_TIMEOUT_S, environment=environment() | _READING, check=False)
     found = re.search(r"^\S+ \| SUCCESS => (\{.*^\})", done.stdout, re.MULTILINE | re.DOTALL)
     if found is None:
@@ -146,6 +153,11 @@ def _asked(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, Any]]
         raise InputError(f"{where}: Ansible does not understand it: {said[:500]}", "ansible-inventory --list -i ...")
     *rows, site = (json.loads(line) for line in json.loads(found[1])["msg"].splitlines())
     return rows, site
+
+
+def chosen(inventories: Iterable[Path]) -> list[str]:
+    """The arguments with which Ansible's programs are given inventories."""
+    return [word for path in inventories for word in ("-i", str(path.absolute()))]
 
 
 def environment() -> dict[str, str]:

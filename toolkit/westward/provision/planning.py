@@ -12,7 +12,7 @@ from westward import process
 from westward.errors import InputError, Unreachable, WestwardError
 from westward.process import Completed
 from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import Hands, Managed, environment
+from westward.provision.hosts import Hands, Managed, chosen, environment
 from westward.provision.reading import read_cluster, without_secrets
 from westward.provision.trial import Trial, try_out
 from westward.slurm.conf import Settings
@@ -164,15 +164,25 @@ def render(inventories: Iterable[Path]) -> Candidate:
 
     Raises:
         InputError: the variables cannot be meant.
+        Unreachable: a host without which nothing can be said does not answer.
     """
-    chosen = [word for path in inventories for word in ("-i", str(path))]
     with tempfile.TemporaryDirectory(prefix="westward-plan-") as folder:
-        argv = ["ansible-playbook", *chosen, str(ANSIBLE / "render.yml"), "-e", f"slurm_render_to={folder}"]
+        argv = [
+            "ansible-playbook",
+            *chosen(inventories),
+            str(ANSIBLE / "render.yml"),
+            "-e",
+            f"slurm_render_to={folder}",
+        ]
         done = process.run(argv, timeout_s=RENDER_LIMIT_S, environment=environment(), check=False)
         files = {file.name: file.read_text() for file in Path(folder).iterdir()}
     silent = tuple(re.findall(r"^(\S+) +:.* unreachable=[1-9]", done.stdout, re.MULTILINE))
     version = files.pop("version", "").strip()
     if not version or "slurm.conf" not in files:
+        if silent:
+            raise Unreachable(
+                f"no answer from {', '.join(silent)}", "'westward site doctor' tells what is wrong with each"
+            )
         raise InputError(f"the roles cannot write this cluster's configuration: {_why(done)}")
     return Candidate(files, version, silent)
 

@@ -10,7 +10,7 @@ from typing import Any
 from westward import process
 from westward.errors import InputError, Unreachable, Unsafe, WestwardError
 from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import Managed, environment
+from westward.provision.hosts import Managed, chosen, environment
 
 # how a task of ours begins the message with which it refuses
 _REFUSED = re.compile(r"(msg: ')?refused: (.*)")
@@ -52,9 +52,8 @@ class Playbook:
 
     def argv(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> list[str]:
         """The command line, as a sysadmin would type it in `ansible/`."""
-        inventories = [word for path in self._site.inventories for word in ("-i", str(path))]
         given = ["-e", json.dumps(dict(variables))] if variables else []
-        return ["ansible-playbook", *inventories, str(ANSIBLE / self._name), *given, *arguments]
+        return ["ansible-playbook", *chosen(self._site.inventories), str(ANSIBLE / self._name), *given, *arguments]
 
     def _hear(self, line: str) -> None:
         self._refusing = self._refusing and line.startswith(_FOLDED)
