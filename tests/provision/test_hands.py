@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,10 +109,17 @@ def test_who_interrupts_is_told_what_is_drained(fleet: Fleet, site: tuple[str, .
     job = submitted(fleet, 600, "-w", "n1")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     argv = [sys.executable, "-m", "westward.cli.main", "site", "reboot", site[0], "n1", *site[1:]]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        fleet.until("login", SINFO, "n1|draining|westward: reboot")
-        run.send_signal(signal.SIGINT)
-        _, complaints = run.communicate(timeout=60)
+    # what runs in the background of a script, as tests may, has Ctrl-C ignored, and a program inherits that
+    as_on_a_terminal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_on_a_terminal
+    ) as run:
+        try:
+            fleet.until("login", SINFO, "n1|draining|westward: reboot")
+            run.send_signal(signal.SIGINT)
+            _, complaints = run.communicate(timeout=60)
+        finally:
+            run.kill()
     assert run.returncode == 130
     assert "still drained: n1; 'westward site resume" in complaints
     assert fleet.said("login", "squeue", "-h", "-o", "%T", "-j", job).strip() == "RUNNING"
