@@ -190,8 +190,10 @@ class Stage:
                 f"{opened.cluster}-ctl", "scontrol", "update", f"nodename={opened.cluster}-c1", "state=resume"
             )
             self.add(opened, "node never came", opened.shell("true", partition="cloud"))
-            self.judge.wait([self.story.jobs[opened.door, "node never came"][1]], "NODE_FAIL")
-            self.look(f"boot {opened.door}", self.story.ids("node never came"))
+            # of the one before slurmctld may be forgetting just now
+            _, job_id = self.story.jobs[opened.door, "node never came"]
+            self.judge.wait([job_id], "NODE_FAIL")
+            self.look(f"boot {opened.door}", [job_id])
 
     def wait_for_limits(self) -> None:
         late = self.story.ids("time limit", "deadline", "second node")
