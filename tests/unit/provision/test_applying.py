@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,16 +35,7 @@ class Told(Hands):
         self.silent, self.played, self.put_back = silent, False, False
         self.did: list[tuple[str, str]] = []
 
-    def run(
-        self,
-        host: Host,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        as_root: bool = True,
-        timeout_s: float = 60.0,
-        repeat: bool = False,
-    ) -> Completed | WestwardError:
+    def run(self, host: Host, argv: Sequence[str], *, stdin: str = "", **how: Any) -> Completed | WestwardError:
         if self.silent and host.name == "n1":
             return Unreachable("n1 does not answer")
         text = " ".join([*argv, stdin])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -46,16 +47,7 @@ class Answering(Hands):
         self.answer = answer
         self.asked: tuple[tuple[str, ...], str] = ((), "")
 
-    def run(
-        self,
-        host: Host,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        as_root: bool = True,
-        timeout_s: float = 60.0,
-        repeat: bool = False,
-    ) -> Completed | WestwardError:
+    def run(self, host: Host, argv: Sequence[str], *, stdin: str = "", **how: Any) -> Completed | WestwardError:
         self.asked = (tuple(argv), stdin)
         return self.answer
 

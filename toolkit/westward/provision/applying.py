@@ -15,7 +15,7 @@ from westward.errors import StorageError, Unreachable, WestwardError
 from westward.process import Completed
 from westward.provision.ansiblecode import ANSIBLE
 from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed, chosen, environment
-from westward.provision.planning import Plan, RunningJob, as_it_runs, comparable, read_jobs
+from westward.provision.planning import Plan, RunningJob, as_it_runs, ask_controller, comparable, read_jobs
 from westward.provision.reading import read_cluster
 from westward.slurm.confcompare import compare
 
@@ -160,10 +160,8 @@ class _Applying:
         found += self._lost_jobs()
         controller = self._site.controller
         reading = read_cluster(self._hands.commands(controller), {}, sudo=not controller.root)
-        answer = self._hands.run(controller, ("scontrol", "show", "config"), repeat=True)
-        if isinstance(answer, WestwardError):
-            raise answer
-        runs, _ = as_it_runs(reading.configuration, answer.stdout)
+        config = ask_controller(self._hands, self._site, "scontrol", "show", "config")
+        runs, _ = as_it_runs(reading.configuration, config)
         left = compare(runs, comparable(self._plan.candidate.configuration()))
         return found + [f"still otherwise than planned: {one}" for one in left[:5]]
 
@@ -190,12 +188,8 @@ class _Applying:
         Raises:
             Unreachable: slurmctld does not answer.
         """
-        answer = self._hands.run(self._site.controller, ("sinfo", "-a", "-h", "-N", "-o", "%N %T"), repeat=True)
-        if isinstance(answer, WestwardError):
-            raise answer
-        if answer.status:
-            raise Unreachable(f"sinfo fails: {answer.complaint}")
-        told = dict(line.split() for line in answer.stdout.splitlines())
+        text = ask_controller(self._hands, self._site, "sinfo", "-a", "-h", "-N", "-o", "%N %T")
+        told = dict(line.split() for line in text.splitlines())
         return [node for node, state in told.items() if state.endswith("*") or state.upper().startswith(_BAD)]
 
     def _put_back(self) -> bool:

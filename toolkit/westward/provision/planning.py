@@ -141,7 +141,7 @@ def make_plan(hands: Hands, site: Managed, allow: Iterable[str] = ()) -> Plan:
     reading = read_cluster(hands.commands(controller), {}, sudo=not controller.root)
     release = release_of(reading.version)
     after = comparable(candidate.configuration())
-    config = _said(hands, site, "scontrol", "show", "config")
+    config = ask_controller(hands, site, "scontrol", "show", "config")
     jobs = read_jobs(hands, site)
     before, late = as_it_runs(reading.configuration, config)
     changes = changes_of(compare(before, after), release, jobs, allow)
@@ -264,7 +264,8 @@ def read_jobs(hands: Hands, site: Managed) -> tuple[RunningJob, ...]:
     """
     states = ",".join((*_ACTIVE, "PENDING"))
     queue, held = (
-        _said(hands, site, "squeue", "-a", "-h", "-t", states, *form) for form in (("-o", "%A|%T|%P|%N"), _DEVICES)
+        ask_controller(hands, site, "squeue", "-a", "-h", "-t", states, *form)
+        for form in (("-o", "%A|%T|%P|%N"), _DEVICES)
     )
     return parse_jobs(queue, held)
 
@@ -287,7 +288,7 @@ def parse_jobs(queue: str, devices: str) -> tuple[RunningJob, ...]:
     return tuple(found)
 
 
-def _said(hands: Hands, site: Managed, *argv: str) -> str:
+def ask_controller(hands: Hands, site: Managed, *argv: str) -> str:
     """What a command of Slurm prints on the controller.
 
     Raises:
