@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ FAILED = """TASK [slurm : Install] ***
 ok: [n1]
 
 TASK [slurm_compute : Say how slurmd starts] ***
-fatal: [n1]: UNREACHABLE! => {}
+fatal: [n1]: FAILED! =>
+    msg: no room is left
+
+PLAY RECAP ***
+n1                         : ok=1    changed=0    unreachable=0    failed=1    skipped=0
 """
 
 
@@ -40,7 +44,7 @@ class Told(Hands):
             return Unreachable("n1 does not answer")
         text = " ".join([*argv, stdin])
         self.did.append((host.name, text))
-        if argv[0] == "sinfo":
+        if "sinfo" in argv:
             return Completed(tuple(argv), 0, "n1 idle\n", "")
         self.put_back |= "westward" in text and "cmp" in text
         return Completed(tuple(argv), 0, f"{NEW if self.played and not self.put_back else OLD}  slurm.conf\n", "")
@@ -58,12 +62,14 @@ def plan(key: str) -> Plan:
 
 
 def fails(hands: Told, monkeypatch: pytest.MonkeyPatch, goes_silent: bool) -> None:
-    def run(argv: Sequence[str], **how: object) -> Completed:
+    def stream(argv: Sequence[str], told: Callable[[str], None], **how: object) -> int:
         assert argv[0] == "ansible-playbook"
         hands.played, hands.silent = True, goes_silent
-        return Completed(tuple(argv), 4, FAILED, "")
+        for line in FAILED.splitlines():
+            told(line)
+        return 2
 
-    monkeypatch.setattr(process, "run", run)
+    monkeypatch.setattr(process, "stream", stream)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +89,9 @@ def test_where_the_playbook_fails_the_files_of_before_are_back(monkeypatch: pyte
     hands = Told()
     fails(hands, monkeypatch, goes_silent=False)
     applied = apply_plan(hands, site(), plan("KillWait"))
-    assert applied.problems == ("the playbook failed: n1 at 'slurm_compute : Say how slurmd starts'",)
+    assert applied.problems == (
+        "the playbook failed: site.yml: it failed on n1 at 'slurm_compute : Say how slurmd starts': no room is left",
+    )
     assert applied.restored
     assert {host: state.has for host, state in applied.hosts.items()} == {"ctl": "before", "n1": "before"}
     assert [host for host, text in hands.did if "systemctl restart slurmctld" in text] == ["ctl"]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from westward.errors import InputError, Unreachable, Unsafe, WestwardError
-from westward.provision.hosts import Managed
 from westward.provision.playbooks import Playbook
 
 RECAP = "{host}                       : ok=4    changed=1    unreachable={silent}    failed={failed}    skipped=0    rescued=0    ignored=0"
@@ -36,7 +35,7 @@ def heard() -> list[str]:
 
 @pytest.fixture
 def playbook(heard: list[str]) -> Playbook:
-    return Playbook(Managed((Path("/inv/a"), Path("/inv/b")), {}, {}), "backup.yml", heard.append)
+    return Playbook([Path("/inv/a"), Path("/inv/b")], "backup.yml", heard.append)
 
 
 def test_what_it_prints_is_handed_on(prints: Prints, playbook: Playbook, heard: list[str], tmp_path: Path) -> None:
@@ -63,6 +62,7 @@ def test_what_it_prints_is_handed_on(prints: Prints, playbook: Playbook, heard: 
         (2, ["    msg: 'refused: it is of ''site'',", "        and this is ''other'" + "''", "", RECAP.format(host="ctl", silent=0, failed=1)], Unsafe, "^it is of 'site', and this is 'other'$"),
         (2, ["[ERROR]: Task failed: refused: it is of 'site'", "    msg: 'refused: it is", RECAP.format(host="ctl", silent=0, failed=1)], Unsafe, "^it is of 'site'$"),
         (2, [RECAP.format(host="n1", silent=0, failed=1)], WestwardError, "it failed on n1"),
+        (2, ["TASK [slurm : Install] ***", "fatal: [n1]: FAILED! =>", "    msg: no room", "", "fatal: [n2]: FAILED! =>", "    msg: something else", "", RECAP.format(host="n1", silent=0, failed=1), RECAP.format(host="n2", silent=0, failed=0)], WestwardError, "it failed on n1 at 'slurm : Install': no room$"),
         (4, [RECAP.format(host="n2", silent=1, failed=0)], Unreachable, "no answer from n2"),
         (6, [RECAP.format(host="n1", silent=0, failed=2), RECAP.format(host="n2", silent=1, failed=0)], Unreachable, "no answer from n2; it failed on n1"),
         (4, ["ERROR! the playbook could not be parsed"], InputError, "did not understand"),

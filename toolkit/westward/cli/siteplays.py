@@ -115,4 +115,4 @@ def _play(
     def told(line: str) -> None:
         console.print(show.printable(line), markup=False, soft_wrap=True)
 
-    Playbook(managed.managed(site, inventory), name, told).play(variables, arguments)
+    Playbook(managed.managed(site, inventory).inventories, name, told).play(variables, arguments)

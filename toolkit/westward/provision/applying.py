@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from westward import process
 from westward.directories import private_dir, state_dir, write_private
-from westward.errors import StorageError, Unreachable, WestwardError
+from westward.errors import SiteRefused, StorageError, Unreachable, WestwardError
 from westward.process import Completed
-from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed, chosen, environment
-from westward.provision.planning import Plan, RunningJob, as_it_runs, ask_controller, comparable, read_jobs
-from westward.provision.reading import read_cluster
+from westward.provision.hosts import COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed
+from westward.provision.planning import Plan, RunningJob, as_it_runs, comparable, read_jobs
+from westward.provision.playbooks import Playbook
+from westward.provision.slurmctld import Slurmctld
 from westward.slurm.confcompare import compare
 
-PLAYBOOK_LIMIT_S = 7200.0
 BACK_WITHIN_S = 90.0
 KEPT = "/var/lib/westward/kept"
 _BAD = ("DOWN", "DRAIN", "FAIL", "NOT_RESPONDING", "INVALID", "INVAL", "UNKNOWN")
@@ -90,6 +88,7 @@ class _Applying:
 
     def __init__(self, hands: Hands, site: Managed, plan: Plan) -> None:
         self._hands, self._site, self._plan = hands, site, plan
+        self._slurmctld = Slurmctld(site, hands)
         stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
         self._kept = f"{KEPT}/{stamp}"
         self._log = private_dir(state_dir() / "apply") / f"{plan.cluster.replace('/', '_')}-{stamp}.log"
@@ -134,13 +133,13 @@ class _Applying:
         return self._sums()
 
     def _play(self) -> list[str]:
-        argv = ["ansible-playbook", *chosen(self._site.inventories), str(ANSIBLE / "site.yml"), "--diff"]
-        try:
-            done = process.run(argv, timeout_s=PLAYBOOK_LIMIT_S, environment=environment(), check=False)
-        except WestwardError as error:
-            return [f"the playbook did not end: {error}"]
-        write_private(self._log, done.stdout + done.stderr)
-        return [f"the playbook failed: {_failures(done)}"] if done.status else []
+        write_private(self._log, "")
+        with self._log.open("a", encoding="utf-8", buffering=1) as log:
+            try:
+                Playbook(self._site.inventories, "site.yml", lambda line: print(line, file=log)).play({}, ["--diff"])
+            except WestwardError as error:
+                return [f"the playbook failed: {error}"]
+        return []
 
     def _look(self, bad_before: Sequence[str]) -> list[str]:
         """What is wrong with the cluster after the playbook; the nodes get some time to come back."""
@@ -158,15 +157,13 @@ class _Applying:
         away = [node for node in self._bad_nodes() if node not in bad_before]
         found = [f"nodes that did not come back: {', '.join(away)}"] if away else []
         found += self._lost_jobs()
-        controller = self._site.controller
-        reading = read_cluster(self._hands.commands(controller), {}, sudo=not controller.root)
-        config = ask_controller(self._hands, self._site, "scontrol", "show", "config")
-        runs, _ = as_it_runs(reading.configuration, config)
+        reading = self._slurmctld.reading()
+        runs, _ = as_it_runs(reading.configuration, reading.config)
         left = compare(runs, comparable(self._plan.candidate.configuration()))
         return found + [f"still otherwise than planned: {one}" for one in left[:5]]
 
     def _lost_jobs(self) -> list[str]:
-        now = {job.job: job for job in read_jobs(self._hands, self._site)}
+        now = {job.job: job for job in read_jobs(self._slurmctld)}
         missing = [job for job in self._running if job.job not in now or now[job.job].state == "PENDING"]
         return [f"job {job.job} {why}" for job in missing if (why := self._end_of(job, now.get(job.job)))]
 
@@ -174,12 +171,11 @@ class _Applying:
         """How a job was lost; None where it ended by itself."""
         if now is not None:
             return "was put back into the queue"
-        answer = self._hands.run(self._site.controller, ("scontrol", "-o", "show", "job", job.job), repeat=True)
-        if isinstance(answer, WestwardError):
-            return None
-        if answer.status:
+        try:
+            told = self._slurmctld.ask("scontrol", "-o", "show", "job", job.job)
+        except SiteRefused:
             return "is no longer known"
-        state = answer.stdout.partition(" JobState=")[2].split(" ")[0]
+        state = told.partition(" JobState=")[2].split(" ")[0]
         return f"ended as {state}" if state in _LOST else None
 
     def _bad_nodes(self) -> list[str]:
@@ -188,7 +184,7 @@ class _Applying:
         Raises:
             Unreachable: slurmctld does not answer.
         """
-        text = ask_controller(self._hands, self._site, "sinfo", "-a", "-h", "-N", "-o", "%N %T")
+        text = self._slurmctld.ask("sinfo", "-a", "-h", "-N", "-o", "%N %T")
         told = dict(line.split() for line in text.splitlines())
         return [node for node, state in told.items() if state.endswith("*") or state.upper().startswith(_BAD)]
 
@@ -261,14 +257,3 @@ def _expected(plan: Plan) -> set[str]:
 
 def _well(answer: Completed | WestwardError) -> bool:
     return isinstance(answer, Completed) and not answer.status
-
-
-def _failures(done: Completed) -> str:
-    """The hosts on which a playbook failed, with the task."""
-    task, found = "", []
-    for line in done.stdout.splitlines():
-        if line.startswith(("TASK [", "RUNNING HANDLER [")):
-            task = line.partition("[")[2].rpartition("]")[0]
-        elif line.startswith("fatal: ["):
-            found.append(f"{line.partition('[')[2].partition(']')[0]} at '{task}'")
-    return ", ".join(found[:5]) or (done.stderr or done.stdout)[-300:]

@@ -17,7 +17,7 @@ from westward.provision.hostfacts import Clock, Look
 from westward.provision.hostprograms import ARGV, LOOK, program
 from westward.provision.hosts import AT_ONCE, COMPUTE, CONTROLLER, DBD, LOGIN, Hands, Host, Managed
 from westward.provision.jobtrial import Trial
-from westward.provision.reading import read_cluster
+from westward.provision.slurmctld import Slurmctld
 from westward.slurm import clustertext
 from westward.slurm.commands import Answer
 from westward.slurm.confcluster import Configuration
@@ -144,13 +144,10 @@ def _asked(run: Callable[[tuple[str, ...]], Answer]) -> tuple[dict[str, str], di
 
 
 def _configuration(site: Managed, hands: Hands) -> tuple[Configuration | None, str]:
-    why = ""
-    for controller in site.of(CONTROLLER):
-        try:
-            return read_cluster(hands.commands(controller), {}, sudo=not controller.root).configuration, ""
-        except WestwardError as error:
-            why = why or str(error)
-    return None, why
+    try:
+        return Slurmctld(site, hands).reading().configuration, ""
+    except WestwardError as error:
+        return None, str(error)
 
 
 def _looks(facts: Facts, hands: Hands, hosts: Iterable[Host]) -> tuple[dict[str, Look], dict[str, str]]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from westward import process
 from westward.errors import InputError, Unreachable, WestwardError
-from westward.process import Completed
-from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import Hands, Managed, chosen, environment
-from westward.provision.reading import read_cluster, without_secrets
+from westward.provision.hosts import Hands, Managed
+from westward.provision.playbooks import Playbook
+from westward.provision.reading import without_secrets
+from westward.provision.slurmctld import Slurmctld
 from westward.provision.trial import Trial, try_out
 from westward.slurm.conf import Settings
 from westward.slurm.confcluster import Configuration, of_texts
@@ -23,7 +21,6 @@ from westward.slurm.confmeaning import Release, release_of, spelled
 from westward.slurm.confrunning import not_taken_up, running
 from westward.slurm.hostlist import expand
 
-RENDER_LIMIT_S = 600.0
 _ACTIVE = ("RUNNING", "SUSPENDED", "COMPLETING", "CONFIGURING", "STOPPED", "SIGNALING", "STAGE_OUT")
 _DEVICES = ("-O", "JobID:20,tres-alloc:300,tres-per-node:80,tres-per-job:80,tres-per-task:80,tres-per-socket:80")
 
@@ -137,18 +134,17 @@ def make_plan(hands: Hands, site: Managed, allow: Iterable[str] = ()) -> Plan:
         Unreachable: the controller, or its slurmctld, does not answer.
     """
     candidate = render(site.inventories)
-    controller = site.controller
-    reading = read_cluster(hands.commands(controller), {}, sudo=not controller.root)
+    slurmctld = Slurmctld(site, hands)
+    reading = slurmctld.reading()
     release = release_of(reading.version)
     after = comparable(candidate.configuration())
-    config = ask_controller(hands, site, "scontrol", "show", "config")
-    jobs = read_jobs(hands, site)
-    before, late = as_it_runs(reading.configuration, config)
+    jobs = read_jobs(slurmctld)
+    before, late = as_it_runs(reading.configuration, reading.config)
     changes = changes_of(compare(before, after), release, jobs, allow)
     trial = None
     if changes:
-        state = running(config).get("StateSaveLocation", "")
-        trial = try_out(hands, controller, candidate.files, after, state)
+        state = running(reading.config).get("StateSaveLocation", "")
+        trial = try_out(hands, slurmctld.host, candidate.files, after, state)
     notes = [f"no answer from {', '.join(candidate.silent)}: nothing is known of them"] if candidate.silent else []
     notes += [note for note in reading.notes if note.startswith("slurmctld has nodes")]
     notes += [f"slurm.conf says {spelled(key)}={late[key]}, and slurmctld has not taken that up" for key in late]
@@ -167,32 +163,24 @@ def render(inventories: Iterable[Path]) -> Candidate:
         Unreachable: a host without which nothing can be said does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="westward-plan-") as folder:
-        argv = [
-            "ansible-playbook",
-            *chosen(inventories),
-            str(ANSIBLE / "render.yml"),
-            "-e",
-            f"slurm_render_to={folder}",
-        ]
-        done = process.run(argv, timeout_s=RENDER_LIMIT_S, environment=environment(), check=False)
+        playbook = Playbook(inventories, "render.yml", lambda _: None)
+        # a host that does not answer is told of, and the rest is written all the same
+        failed = None
+        try:
+            playbook.play({"slurm_render_to": folder})
+        except WestwardError as error:
+            failed = error
         files = {file.name: file.read_text() for file in Path(folder).iterdir()}
-    silent = tuple(re.findall(r"^(\S+) +:.* unreachable=[1-9]", done.stdout, re.MULTILINE))
+    silent = tuple(playbook.output.silent)
     version = files.pop("version", "").strip()
     if not version or "slurm.conf" not in files:
         if silent:
             raise Unreachable(
                 f"no answer from {', '.join(silent)}", "'westward site doctor' tells what is wrong with each"
             )
-        raise InputError(f"the roles cannot write this cluster's configuration: {_why(done)}")
+        complaint = playbook.output.complaint.rpartition("'slurm_values' failed: ")[2]  # it says it best
+        raise InputError(f"the roles cannot write this cluster's configuration: {complaint[:800] or failed}")
     return Candidate(files, version, silent)
-
-
-def _why(done: Completed) -> str:
-    """The first complaint of a playbook."""
-    told = re.search(r"^(?:fatal|ERROR|\[ERROR\]).*(?:\n(?!\n).*)*", done.stdout + done.stderr, re.MULTILINE)
-    message = re.search(r"(?:msg: *|message: *)(?:[>|]-?\n)?((?:.+\n?)+)", told[0]) if told else None
-    found = message[1] if message else told[0] if told else (done.stderr or done.stdout)[-500:]
-    return " ".join(found.split()).rpartition("'slurm_values' failed: ")[2][:800]  # it says it best
 
 
 def comparable(conf: Configuration) -> Configuration:
@@ -256,7 +244,7 @@ def harmed(difference: Difference, effect: Effect, jobs: Iterable[RunningJob]) -
     return tuple(job.job for job in jobs if concerned(job))
 
 
-def read_jobs(hands: Hands, site: Managed) -> tuple[RunningJob, ...]:
+def read_jobs(slurmctld: Slurmctld) -> tuple[RunningJob, ...]:
     """The jobs that run or wait.
 
     Raises:
@@ -264,8 +252,7 @@ def read_jobs(hands: Hands, site: Managed) -> tuple[RunningJob, ...]:
     """
     states = ",".join((*_ACTIVE, "PENDING"))
     queue, held = (
-        ask_controller(hands, site, "squeue", "-a", "-h", "-t", states, *form)
-        for form in (("-o", "%A|%T|%P|%N"), _DEVICES)
+        slurmctld.ask("squeue", "-a", "-h", "-t", states, *form) for form in (("-o", "%A|%T|%P|%N"), _DEVICES)
     )
     return parse_jobs(queue, held)
 
@@ -286,19 +273,3 @@ def parse_jobs(queue: str, devices: str) -> tuple[RunningJob, ...]:
             )
         )
     return tuple(found)
-
-
-def ask_controller(hands: Hands, site: Managed, *argv: str) -> str:
-    """What a command of Slurm prints on the controller.
-
-    Raises:
-        Unreachable: it fails.
-    """
-    answer = hands.run(site.controller, argv, repeat=True)
-    if isinstance(answer, WestwardError):
-        raise answer
-    if answer.status:
-        raise Unreachable(
-            f"{site.controller.name}: '{' '.join(argv)}' fails: {answer.complaint}", "does slurmctld run there?"
-        )
-    return answer.stdout

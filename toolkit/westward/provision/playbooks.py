@@ -1,38 +1,103 @@
-"""The playbooks beside `site.yml`, run on the inventory of a managed cluster: what they print is handed on, how they end is told."""
+"""Playbooks, run on the inventory of a managed cluster: what they print is handed on, and how they end is told."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from westward import process
 from westward.errors import InputError, Unreachable, Unsafe, WestwardError
 from westward.provision.ansiblecode import ANSIBLE
-from westward.provision.hosts import Managed, chosen, environment
+from westward.provision.hosts import chosen, environment
 
 # how a task of ours begins the message with which it refuses
 _REFUSED = re.compile(r"(msg: ')?refused: (.*)")
 _FOLDED = " " * 8  # a long message goes on in further lines, as YAML does it
+_TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\]")
+_FATAL = re.compile(r"^fatal: \[([^\]]+?)(?: -> [^\]]+)?\]")
+_COMPLAINT = re.compile(r"^(?:fatal|ERROR|\[ERROR\])")
+_MESSAGE = re.compile(r"(?:msg|message): *(?:[>|]-?\n)?((?:.+\n?)+)")
 _RECAP = re.compile(r"^(\S+)\s+: ok=\d+ .*\bunreachable=(\d+)\s+failed=(\d+)")
 # ansible-playbook's exit status: bits of a sum, and words of its own from 5 on
 _FAILED, _UNREACHABLE = 2, 4
 _BAD_OPTIONS, _INTERRUPTED = 5, 99
 
 
-class Playbook:
-    """One run of a playbook: each line goes to `told`, and what matters of it is kept."""
+class Output:
+    """What ansible-playbook prints, heard line by line, and what it means.
 
-    def __init__(self, site: Managed, name: str, told: Callable[[str], None]) -> None:
-        self._site = site
+    Attributes:
+        silent: hosts that it did not reach.
+        failed: hosts on which it failed, each with the task.
+    """
+
+    def __init__(self) -> None:
+        self.silent: list[str] = []
+        self.failed: dict[str, str] = {}
+        self._task = ""
+        self._at: dict[str, str] = {}
+        self._refused: list[str] = []
+        self._refusing = self._quoted = False
+        self._complaint: list[str] = []
+        self._complaining = False
+
+    def hear(self, line: str) -> None:
+        """The next line."""
+        self._hear_refusal(line)
+        self._hear_complaint(line)
+        if task := _TASK.match(line):
+            self._task = task[1]
+        elif fatal := _FATAL.match(line):
+            self._at[fatal[1]] = self._task
+        elif recap := _RECAP.match(line):
+            self.silent += [recap[1]] if recap[2] != "0" else []
+            self.failed |= {recap[1]: self._at.get(recap[1], "")} if recap[3] != "0" else {}
+
+    def _hear_refusal(self, line: str) -> None:
+        self._refusing = self._refusing and line.startswith(_FOLDED)
+        if self._refusing:
+            self._refused.append(line.strip())
+        elif not self._refused and (refused := _REFUSED.search(line)):
+            self._quoted, self._refused, self._refusing = bool(refused[1]), [refused[2]], True
+
+    def _hear_complaint(self, line: str) -> None:
+        if line == "...ignoring" and self._complaining:
+            self._complaint, self._complaining = [], False
+            return
+        self._complaining = bool(line) and (self._complaining or (not self._complaint and bool(_COMPLAINT.match(line))))
+        if self._complaining:
+            self._complaint.append(line)
+
+    @property
+    def refusal(self) -> str:
+        """Why a task of ours refused; empty where none did."""
+        told = " ".join(self._refused)
+        return told.removesuffix("'").replace("''", "'") if self._quoted else told
+
+    @property
+    def complaint(self) -> str:
+        """The first thing that it complains of; empty where it does not."""
+        told = "\n".join(self._complaint)
+        message = _MESSAGE.search(told)
+        return " ".join((message[1] if message else told).split())
+
+    @property
+    def failures(self) -> str:
+        """The hosts on which it failed, with the task."""
+        return ", ".join(f"{host} at '{task}'" if task else host for host, task in self.failed.items())
+
+
+class Playbook:
+    """One run of a playbook: each line goes to `told`, and what it means is in `output`."""
+
+    def __init__(self, inventories: Iterable[Path], name: str, told: Callable[[str], None]) -> None:
+        self._inventories = tuple(inventories)
         self._name = name
         self._told = told
-        self._refused = ""
-        self._refusing = False
-        self._quoted: str | None = None
-        self._silent: list[str] = []
-        self._failed: list[str] = []
+        self.output = Output()
 
     def play(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> None:
         """Run it to its end.
@@ -43,7 +108,8 @@ class Playbook:
 
         Raises:
             Unsafe: it refused.
-            Unreachable: a host did not answer.
+            InputError: Ansible did not understand it.
+            Unreachable: a host did not answer, or Ansible is not installed here.
             WestwardError: it failed on a host.
         """
         status = process.stream(self.argv(variables, arguments), self._hear, environment=environment(), folder=ANSIBLE)
@@ -53,27 +119,22 @@ class Playbook:
     def argv(self, variables: Mapping[str, Any], arguments: Sequence[str] = ()) -> list[str]:
         """The command line, as a sysadmin would type it in `ansible/`."""
         given = ["-e", json.dumps(dict(variables))] if variables else []
-        return ["ansible-playbook", *chosen(self._site.inventories), str(ANSIBLE / self._name), *given, *arguments]
+        return ["ansible-playbook", *chosen(self._inventories), str(ANSIBLE / self._name), *given, *arguments]
 
     def _hear(self, line: str) -> None:
-        self._refusing = self._refusing and line.startswith(_FOLDED)
-        if self._refusing:
-            self._refused += f" {line.strip()}"
-        elif not self._refused and (refused := _REFUSED.search(line)):
-            self._quoted, self._refused, self._refusing = refused[1], refused[2], True
-        if recap := _RECAP.match(line):
-            self._silent += [recap[1]] if recap[2] != "0" else []
-            self._failed += [recap[1]] if recap[3] != "0" else []
+        self.output.hear(line)
         self._told(line)
 
     def _error(self, status: int) -> WestwardError:
-        if self._refused:
-            return Unsafe(self._refused.removesuffix("'").replace("''", "'") if self._quoted else self._refused)
+        output = self.output
+        if output.refusal:
+            return Unsafe(output.refusal)
         if status == _INTERRUPTED:
             return WestwardError(f"{self._name} was interrupted", "run it again: it goes on where it stopped")
-        if status == _BAD_OPTIONS or (status < _BAD_OPTIONS and not self._silent and not self._failed):
-            return InputError(f"ansible-playbook did not understand {self._name} or the inventory; it said why above")
-        parts = [f"no answer from {', '.join(self._silent)}"] if self._silent else []
-        parts += [f"it failed on {', '.join(self._failed)}, as it said above"] if self._failed else []
-        error = Unreachable if self._silent else WestwardError
+        if status == _BAD_OPTIONS or (status < _BAD_OPTIONS and not output.silent and not output.failed):
+            why = output.complaint or "it said why above"
+            return InputError(f"ansible-playbook did not understand {self._name} or the inventory: {why}")
+        parts = [f"no answer from {', '.join(output.silent)}"] if output.silent else []
+        parts += [f"it failed on {output.failures}: {output.complaint}"] if output.failed else []
+        error = Unreachable if output.silent else WestwardError
         return error(f"{self._name}: {'; '.join(parts) or f'exit status {status}'}")

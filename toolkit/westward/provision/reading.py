@@ -36,6 +36,7 @@ class Reading:
 
     Attributes:
         version: Slurm's, as `24.11.5`.
+        config: what `scontrol show config` printed.
         sources: by file, where its content came from.
         accounting: what sacctmgr printed for each query; None where there is no accounting.
         notes: what its owner should know, each a sentence.
@@ -44,6 +45,7 @@ class Reading:
     version: str
     cluster: str
     configuration: Configuration
+    config: str = field(repr=False)
     sources: Mapping[str, str]
     accounting: Mapping[str, str] | None = field(repr=False)
     notes: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ class _Host:
         if _value(config, "AccountingStorageType").endswith("slurmdbd"):
             accounting = self._accounting(queries)
         cluster = configuration.settings.get("ClusterName", "")
-        return Reading(version, cluster, configuration, self.sources, accounting, tuple(self.notes))
+        return Reading(version, cluster, configuration, config, self.sources, accounting, tuple(self.notes))
 
     def _shown(self, *argvs: tuple[str, ...]) -> list[str]:
         answers = self._ask(argvs)

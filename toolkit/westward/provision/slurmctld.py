@@ -1,4 +1,4 @@
-"""What the controller of a managed cluster says of its nodes, their jobs and its partitions, and what it is told to change.
+"""What the controller of a managed cluster says of itself, its nodes, their jobs and its partitions, and what it is told to change.
 
 `scontrol` and `squeue` run on a controller as root: the first one of the inventory that answers.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
 from westward.process import CommandFailed
-from westward.provision.hosts import CONTROLLER, Hands, Managed
+from westward.provision.hosts import CONTROLLER, Hands, Host, Managed
+from westward.provision.reading import Reading, read_cluster
 from westward.slurm.client import InDoubt
-from westward.slurm.clustertext import config, host_names
+from westward.slurm.clustertext import config, host_names, node_lines, node_reason, node_states
 from westward.slurm.hostlist import expand, fold
 
 # a node with one of these has a job, or is clearing up behind one
@@ -83,9 +84,41 @@ class Slurmctld:
         self._hands = hands
         self._hosts = site.of(CONTROLLER)
 
+    @property
+    def host(self) -> Host:
+        """The controller that answered last; before that the first one."""
+        return self._hosts[0]
+
+    def ask(self, *argv: str) -> str:
+        """What a command of Slurm prints, which changes nothing.
+
+        Raises:
+            Unreachable: no controller answers, or slurmctld does not.
+            SiteRefused: slurmctld refuses it.
+        """
+        return self._run(argv, repeat=True)
+
+    def reading(self) -> Reading:
+        """Its files and what it runs with, from the first controller that answers.
+
+        Raises:
+            Unreachable: none answers, or slurmctld does not.
+            InputError: a file cannot be read as Slurm would read it.
+        """
+        why: WestwardError = Unreachable(f"{self._site.cluster} has no controller")
+        for host in self._hosts:
+            try:
+                found = read_cluster(self._hands.commands(host), {}, sudo=not host.root)
+            except Unreachable as error:
+                why = error
+            else:
+                self._answered(host)
+                return found
+        raise why
+
     def nodes(self) -> dict[str, NodeState]:
         """Every node, by name."""
-        return read_nodes(self._ask("scontrol", "-o", "show", "node"))
+        return read_nodes(self.ask("scontrol", "-o", "show", "node"))
 
     def named(self, text: str) -> list[str]:
         """The nodes that a user names: nodes, hosts of the inventory and groups, in Slurm's notation.
@@ -114,7 +147,7 @@ class Slurmctld:
         """The jobs that hold a part of each of these nodes."""
         if not nodes:
             return {}
-        text = self._ask("squeue", "-h", "-r", "-w", fold(nodes), "-t", _HOLDING, "-o", "%i|%u|%e|%N")
+        text = self.ask("squeue", "-h", "-r", "-w", fold(nodes), "-t", _HOLDING, "-o", "%i|%u|%e|%N")
         found: dict[str, list[JobHere]] = {node: [] for node in nodes}
         for line in text.splitlines():
             job_id, user, end, hosts = line.split("|", 3)
@@ -130,7 +163,7 @@ class Slurmctld:
 
     def partitions(self) -> dict[str, str]:
         """The state of each partition: UP, DOWN, DRAIN or INACTIVE."""
-        text = self._ask("scontrol", "-o", "show", "partition")
+        text = self.ask("scontrol", "-o", "show", "partition")
         return dict(re.findall(r"^PartitionName=(\S+)\s.*?\sState=(\S+)", text, re.MULTILINE))
 
     def update_partition(self, partition: str, state: str) -> None:
@@ -138,10 +171,7 @@ class Slurmctld:
 
     def settings(self) -> dict[str, str]:
         """`scontrol show config`."""
-        return config(self._ask("scontrol", "show", "config"))
-
-    def _ask(self, *argv: str) -> str:
-        return self._run(argv, repeat=True)
+        return config(self.ask("scontrol", "show", "config"))
 
     def _tell(self, *argv: str) -> None:
         self._run(argv, repeat=False)
@@ -157,7 +187,7 @@ class Slurmctld:
             done = self._hands.run(host, (*_PLAINLY, *argv), repeat=repeat)
             if not isinstance(done, WestwardError):
                 if done.status == 0:
-                    self._hosts = [host, *(other for other in self._hosts if other is not host)]
+                    self._answered(host)
                     return done.stdout
                 said = done.stderr.strip() or done.stdout.strip()
                 if "Unable to contact slurm controller" not in said:
@@ -168,29 +198,16 @@ class Slurmctld:
                 break  # it may have been done: not a second time elsewhere
         raise answer
 
-
-_NODE = re.compile(r"^NodeName=(\S+)\s(?:.*?\s)?State=(\S+)", re.MULTILINE)
-_SIGNS = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%": "POWERING_DOWN", "$": "MAINTENANCE"}
+    def _answered(self, host: Host) -> None:
+        self._hosts = [host, *(other for other in self._hosts if other is not host)]
 
 
 def read_nodes(text: str) -> dict[str, NodeState]:
     """`scontrol -o show node`, with SLURM_TIME_FORMAT=%s."""
     found = {}
-    for line in text.splitlines():
-        named = _NODE.match(line)
-        if named is None:
-            continue
-        state = named[2].upper()
-        for sign, word in _SIGNS.items():
-            state = state.replace(sign, f"+{word}")
-        # free text: it ends at the last '[user@time]', whatever it holds itself
-        told = re.search(r"\sReason=(.*)\s\[[^\s\]]+@[^\s\]]+\]", line) or re.search(r"\sReason=(.*)$", line)
-        reason = told[1].strip() if told else ""
-        started = re.search(r"\sSlurmdStartTime=(\d+)\s", line)
-        found[named[1]] = NodeState(
-            named[1],
-            frozenset(filter(None, state.split("+"))),
-            "" if reason == "none" else reason,
-            int(started[1]) if started else None,
+    for line, told in node_lines(text):
+        name, started = told["NodeName"], told.get("SlurmdStartTime", "")
+        found[name] = NodeState(
+            name, frozenset(node_states(told)), node_reason(line), int(started) if started.isdecimal() else None
         )
     return found

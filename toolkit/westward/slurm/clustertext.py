@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from westward.errors import QuantityError
@@ -27,21 +27,25 @@ def _pairs(line: str) -> dict[str, str]:
 
 def nodes(text: str) -> tuple[Node, ...]:
     """`scontrol -d -o show node`."""
-    return tuple(_node(pairs, line) for line in text.splitlines() if "NodeName" in (pairs := _pairs(line)))
+    return tuple(_node(pairs, line) for line, pairs in node_lines(text))
+
+
+def node_lines(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each node's line of the same, with its keys and values as Slurm has them."""
+    for line in text.splitlines():
+        if "NodeName" in (pairs := _pairs(line)):
+            yield line, pairs
 
 
 def node_pairs(text: str) -> dict[str, dict[str, str]]:
-    """The same as Slurm has it: each node with its keys and values."""
-    rows = (_pairs(line) for line in text.splitlines())
-    return {pairs["NodeName"]: pairs for pairs in rows if "NodeName" in pairs}
+    """Those of each node by its name."""
+    return {pairs["NodeName"]: pairs for _, pairs in node_lines(text)}
 
 
 def _node(pairs: Mapping[str, str], line: str) -> Node:
-    told = re.search(r"\sReason=(.*?)\s*(?:\[\S+@\S+\]|$)", line)  # free text: it may look like more pairs
-    reason = told[1] if told else ""
     return Node(
         name=pairs["NodeName"],
-        states=tuple(word for word in re.split(r"[+*]+", _flags(pairs.get("State", ""))) if word),
+        states=node_states(pairs),
         partitions=tuple(filter(None, pairs.get("Partitions", "").split(","))),
         cpus=int(pairs.get("CPUEfctv") or pairs.get("CPUTot") or 0),
         cpus_used=int(pairs.get("CPUAlloc") or 0),
@@ -49,18 +53,26 @@ def _node(pairs: Mapping[str, str], line: str) -> Node:
         mem_used_bytes=int(pairs.get("AllocMem") or 0) * MIB,
         accelerators=parse_gpus(or_empty(pairs.get("Gres", ""))),
         accelerators_used=parse_gpus(or_empty(pairs.get("GresUsed", ""))),
-        reason="" if reason == "none" else reason,
+        reason=node_reason(line),
     )
 
 
 _SIGNS = {"*": "NOT_RESPONDING", "~": "POWERED_DOWN", "#": "POWERING_UP", "%": "POWERING_DOWN", "$": "MAINTENANCE"}
 
 
-def _flags(state: str) -> str:
-    """A node's state with the signs at its end as words, as the newer versions write them: "IDLE*" is "IDLE+NOT_RESPONDING"."""
+def node_states(pairs: Mapping[str, str]) -> tuple[str, ...]:
+    """A node's states, with the signs at the end of one as words, as the newer versions write them: "IDLE*" is IDLE and NOT_RESPONDING."""
+    state = pairs.get("State", "")
     for sign, word in _SIGNS.items():
         state = state.replace(sign, f"+{word}")
-    return state.upper()
+    return tuple(filter(None, state.upper().split("+")))
+
+
+def node_reason(line: str) -> str:
+    """Why a node is out of service: free text that may look like more pairs, and ends at the last '[user@time]'."""
+    told = re.search(r"\sReason=(.*)\s\[[^\s\]]+@[^\s\]]+\]", line) or re.search(r"\sReason=(.*)$", line)
+    reason = told[1].strip() if told else ""
+    return "" if reason == "none" else reason
 
 
 def partitions(text: str) -> tuple[Partition, ...]:
