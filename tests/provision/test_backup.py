@@ -21,19 +21,25 @@ def site(fleet: Fleet, site_inventory: Path, first: Played) -> tuple[str, ...]:
 
 @pytest.fixture
 def jobs(fleet: Fleet, first: Played) -> Iterator[dict[str, str]]:
-    """One that has ended, one that runs, one that is held."""
+    """One that has ended, one that runs, one that is held, and one that will have ended since."""
     made = {}
     for name, options, script in (
         ("ended", [], "true"),
         ("runs", ["-w", "n1"], "sleep 900"),
         ("waits", ["-H"], "true"),
+        ("passes", ["-w", "n2"], "sleep 900"),
     ):
         argv = ("sbatch", "--parsable", "--account=physics", "-D", "/", "-o", "/dev/null", *options, "--wrap", script)
         made[name] = fleet.said("login", "runuser", "-u", "admin", "--", *argv).strip()
     fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", made["ended"]), "COMPLETED")
-    fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", made["runs"]), "RUNNING")
+    for name in ("runs", "passes"):
+        fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", made[name]), "RUNNING")
+    # slurmctld writes its state some seconds later
+    fleet.said("ctl", "touch", "/tmp/submitted")
+    fleet.said("login", "scontrol", "update", f"JobId={made['waits']}", "Comment=saved")
+    fleet.until("ctl", ("find", "/shared/slurmctld/job_state", "-newer", "/tmp/submitted"), "job_state")
     yield made
-    fleet.said("login", "scancel", made["runs"], made["waits"])
+    fleet.on("login", "scancel", *made.values())
 
 
 def loses_everything(fleet: Fleet) -> None:
@@ -60,12 +66,16 @@ def test_a_controller_that_has_lost_everything_gets_it_back(
 
     refused = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert refused.status == 5
-    assert "ctl is not fresh: 2 jobs run or wait" in refused.err
+    assert "ctl is not fresh: 3 jobs run or wait" in refused.err
 
     key = fleet.said("ctl", "sha256sum", "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key")
+    fleet.said("login", "scancel", jobs["passes"])
+    fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", jobs["passes"]), "CANCELLED")
     loses_everything(fleet)
     back = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert back.status == 0, back.out[-4000:] + back.err
+    told = " ".join(back.out.split())
+    assert f"and in the queue again: {jobs['passes']}. 'scancel {jobs['passes']}' forgets them" in told
     assert key == fleet.said("ctl", "sha256sum", key.split()[1])
     queue = {line.split("|")[0]: line for line in fleet.said("login", "squeue", "-h", "-o", "%i|%T|%u").splitlines()}
     assert queue[jobs["waits"]] == f"{jobs['waits']}|PENDING|admin"

@@ -110,6 +110,14 @@ def test_keys_are_for_slurm_alone_and_are_not_told(fleet: Fleet, release: Releas
     assert key not in first.text
 
 
+def test_a_package_that_is_installed_again_restarts_no_daemon(fleet: Fleet, first: Played) -> None:
+    for host, daemons in (("ctl", ("slurmctld", "slurmdbd")), ("n2", ("slurmd", "munge"))):
+        started = ("systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", *daemons)
+        before = fleet.said(host, *started)
+        fleet.said(host, "apt-get", "install", "-qq", "-y", "--reinstall", *daemons)
+        assert fleet.said(host, *started) == before
+
+
 def test_packages_come_from_the_mirror_of_the_site_alone(
     fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
 ) -> None:

@@ -21,7 +21,9 @@ def prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prints:
     def program(status: int, *lines: str) -> None:
         (tmp_path / "said").write_text("".join(f"{line}\n" for line in lines))
         file = tmp_path / "ansible-playbook"
-        file.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/argv\ncat {tmp_path}/said\nexit {status}\n")
+        file.write_text(
+            f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/argv\ncat {tmp_path}/said\n{status if isinstance(status, str) else f'exit {status}'}\n"
+        )
         file.chmod(0o755)
 
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
@@ -68,10 +70,11 @@ def test_what_it_prints_is_handed_on(prints: Prints, playbook: Playbook, heard: 
         (4, ["ERROR! the playbook could not be parsed"], InputError, "did not understand"),
         (5, ["usage: ansible-playbook"], InputError, "did not understand"),
         (99, [], WestwardError, "interrupted"),
+        ("kill $$", [], WestwardError, "interrupted"),
     ],
 )  # fmt: skip
 def test_how_it_ends(
-    prints: Prints, playbook: Playbook, status: int, lines: list[str], kind: type[WestwardError], says: str
+    prints: Prints, playbook: Playbook, status: int | str, lines: list[str], kind: type[WestwardError], says: str
 ) -> None:
     prints(status, *lines)
     with pytest.raises(kind, match=says) as raised:

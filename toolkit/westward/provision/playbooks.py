@@ -129,7 +129,7 @@ class Playbook:
         output = self.output
         if output.refusal:
             return Unsafe(output.refusal)
-        if status == _INTERRUPTED:
+        if status == _INTERRUPTED or status < 0:  # by a key, or by a signal
             return WestwardError(f"{self._name} was interrupted", "run it again: it goes on where it stopped")
         if status == _BAD_OPTIONS or (status < _BAD_OPTIONS and not output.silent and not output.failed):
             why = output.complaint or "it said why above"
