@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from provision.sites import RELEASES, Fleet, Played, Release, inventory
 from westward.lab import engine, hosts, teardown
 from westward.lab.progress import quiet
 
+# a script and options of sbatch -> its job
+Submit = Callable[..., str]
 GROUPS: dict[str, Any] = {
     "slurm_controller": ["ctl", "ctl2"],
     "slurm_dbd": ["ctl"],
@@ -116,3 +118,17 @@ def first_check(fleet: Fleet, site_inventory: Path) -> Played:
 def first(fleet: Fleet, site_inventory: Path, first_check: Played) -> Played:
     """The first run."""
     return fleet.play(site_inventory)
+
+
+@pytest.fixture
+def submit(fleet: Fleet, first: Played) -> Iterator[Submit]:
+    """`sbatch` on the login node; what a test submitted is cancelled, however the test ends."""
+    jobs: list[str] = []
+
+    def one(script: str, *options: str, user: str = "root") -> str:
+        jobs.append(fleet.submitted(script, *options, user=user))
+        return jobs[-1]
+
+    yield one
+    if jobs:
+        fleet.on("login", "scancel", *jobs)

@@ -86,6 +86,11 @@ class Fleet:
             time.sleep(0.5)
         return text
 
+    def submitted(self, script: str, *options: str, user: str = "root") -> str:
+        """The job that sbatch on the login node makes of a script of one line; its output goes nowhere."""
+        argv = ("sbatch", "--parsable", "-D", "/", "-o", "/dev/null", *options, "--wrap", script)
+        return self.said("login", "runuser", "-u", user, "--", *argv).strip()
+
     def play(self, inventory: Path, *arguments: str) -> Played:
         """`ansible-playbook site.yml`, as a sysadmin runs it."""
         argv = ["ansible-playbook", "-i", str(self.lab.inventory), "-i", str(inventory), "site.yml", *arguments]

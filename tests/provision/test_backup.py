@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from contract.clusters import westward
+from provision.conftest import Submit
 from provision.sites import Fleet, Played, Release
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
@@ -20,17 +20,14 @@ def site(fleet: Fleet, site_inventory: Path, first: Played) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def jobs(fleet: Fleet, first: Played) -> Iterator[dict[str, str]]:
+def jobs(fleet: Fleet, submit: Submit) -> dict[str, str]:
     """One that has ended, one that runs, one that is held, and one that will have ended since."""
-    made = {}
-    for name, options, script in (
-        ("ended", [], "true"),
-        ("runs", ["-w", "n1"], "sleep 900"),
-        ("waits", ["-H"], "true"),
-        ("passes", ["-w", "n2"], "sleep 900"),
-    ):
-        argv = ("sbatch", "--parsable", "--account=physics", "-D", "/", "-o", "/dev/null", *options, "--wrap", script)
-        made[name] = fleet.said("login", "runuser", "-u", "admin", "--", *argv).strip()
+    made = {
+        "ended": submit("true", "--account=physics", user="admin"),
+        "runs": submit("sleep 900", "--account=physics", "-w", "n1", user="admin"),
+        "waits": submit("true", "--account=physics", "-H", user="admin"),
+        "passes": submit("sleep 900", "--account=physics", "-w", "n2", user="admin"),
+    }
     fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", made["ended"]), "COMPLETED")
     for name in ("runs", "passes"):
         fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", made[name]), "RUNNING")
@@ -38,8 +35,7 @@ def jobs(fleet: Fleet, first: Played) -> Iterator[dict[str, str]]:
     fleet.said("ctl", "touch", "/tmp/submitted")
     fleet.said("login", "scontrol", "update", f"JobId={made['waits']}", "Comment=saved")
     fleet.until("ctl", ("find", "/shared/slurmctld/job_state", "-newer", "/tmp/submitted"), "job_state")
-    yield made
-    fleet.on("login", "scancel", *made.values())
+    return made
 
 
 def loses_everything(fleet: Fleet) -> None:

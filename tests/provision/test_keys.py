@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from contract.clusters import westward
-from provision.sites import Fleet, Played, Release
+from provision.conftest import Submit
+from provision.sites import Fleet, Release
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
@@ -37,12 +38,12 @@ def asking(fleet: Fleet) -> Iterator[list[str]]:
 
 
 def test_keys_are_rotated_without_a_failed_job(
-    fleet: Fleet, site_inventory: Path, release: Release, first: Played, tmp_path: Path
+    fleet: Fleet, site_inventory: Path, release: Release, submit: Submit, tmp_path: Path
 ) -> None:
     fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
     path = "/etc/slurm/slurm.key" if release.auth == "slurm" else "/etc/munge/munge.key"
     before = {host: fleet.said(host, "sha256sum", path) for host in ("ctl", "ctl2", "login", "n1", "n2")}
-    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "--wrap", "srun sleep 90; srun true").strip()
+    job = submit("srun sleep 90; srun true")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     short = tmp_path / "short" / "group_vars" / "all.yml"
     short.parent.mkdir(parents=True)

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 
 from contract.clusters import westward
-from provision.conftest import GROUPS
-from provision.sites import Fleet, Played, Release, inventory
+from provision.conftest import GROUPS, Submit
+from provision.sites import Fleet, Release, inventory
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 STARTED = ("systemctl", "show", "-P", "ActiveEnterTimestamp", "slurmctld")
 
 
 def test_a_node_leaves_and_another_comes_while_a_job_runs(
-    fleet: Fleet, site_inventory: Path, cluster: dict[str, Any], release: Release, first: Played, tmp_path: Path
+    fleet: Fleet, site_inventory: Path, cluster: dict[str, Any], release: Release, submit: Submit, tmp_path: Path
 ) -> None:
     fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
-    job = fleet.said("login", "sbatch", "--parsable", "-o", "/dev/null", "-w", "n1", "--wrap", "sleep 900").strip()
+    job = submit("sleep 900", "-w", "n1")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     started = fleet.said("ctl", *STARTED)
     site = (str(fleet.lab.inventory), "-i", str(site_inventory))

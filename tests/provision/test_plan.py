@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from provision.conftest import GROUPS
+from provision.conftest import GROUPS, Submit
 from provision.sites import Fleet, Played, Release, inventory
 from westward.provision.hosts import Hands, read_inventory
 from westward.provision.planning import render
@@ -93,13 +93,11 @@ def left_behind(fleet: Fleet) -> str:
 
 
 @pytest.fixture
-def job(fleet: Fleet, first: Played) -> Iterator[str]:
+def job(fleet: Fleet, submit: Submit) -> str:
     """One that runs, and holds a device."""
-    submit = ("sbatch", "--parsable", "-p", "gpu", "-w", "n1", "--gres=gpu:1", "-o", "/dev/null", "--wrap", "sleep 900")
-    job = fleet.said("login", *submit).strip()
+    job = submit("sleep 900", "-w", "n1", "--gres=gpu:1")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
-    yield job
-    fleet.on("login", "scancel", job)
+    return job
 
 
 def state(fleet: Fleet, job: str) -> str:
@@ -252,7 +250,7 @@ def test_a_job_fares_as_the_plan_says(
 
 @pytest.mark.full
 def test_devices_change_only_where_no_job_holds_one(
-    fleet: Fleet, changed: dict[str, Any], as_before: None, job: str, tmp_path: Path
+    fleet: Fleet, changed: dict[str, Any], as_before: None, job: str, submit: Submit, tmp_path: Path
 ) -> None:
     changed["slurm_nodegroups"][0]["accelerators"][0] |= {"count": 2, "files": "/dev/nvidia[0-1]"}
     folder = inventory(tmp_path, GROUPS, changed)
@@ -261,12 +259,11 @@ def test_devices_change_only_where_no_job_holds_one(
     assert {(change["class"], tuple(change["jobs"])) for change in said["changes"]} == {("drained", (job,))}
     fleet.said("login", "scancel", job)
     fleet.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
-    other = fleet.said("login", "sbatch", "--parsable", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 900").strip()
+    other = submit("sleep 900", "-w", "n1")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", other), "RUNNING")
     code, said = applied(fleet, folder)
     assert code == 0, said["applied"]
     assert state(fleet, other) == "RUNNING"
-    fleet.said("login", "scancel", other)
 
 
 @pytest.mark.full

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from contract.clusters import Said, westward
-from provision.conftest import CLUSTER, GROUPS, bare
-from provision.sites import RELEASES, Fleet, Played, inventory
+from provision.conftest import CLUSTER, GROUPS, Submit, bare
+from provision.sites import RELEASES, Fleet, inventory
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 HOSTS = ("ctl", "ctl2", "login", "n1", "n2")
@@ -27,11 +27,6 @@ TOO_FAR = {
 }
 
 
-def submit(fleet: Fleet, script: str, *options: str) -> str:
-    argv = ("sbatch", "--parsable", "--account=physics", "-D", "/", "-o", "/dev/null", *options, "--wrap", script)
-    return fleet.said("login", "runuser", "-u", "admin", "--", *argv).strip()
-
-
 def upgrade(fleet: Fleet, site: Path, backups: Path, release: str) -> Said:
     given = ("-i", str(site), "--backup-to", str(backups), "--release", release, "--batch", "1")
     return westward("site", "upgrade", str(fleet.lab.inventory), *given, timeout_s=1800)
@@ -46,10 +41,10 @@ def ended(fleet: Fleet, job: str) -> None:
 
 
 def test_what_slurm_cannot_do_at_once_is_refused(
-    fleet: Fleet, site_inventory: Path, first: Played, tmp_path: Path
+    fleet: Fleet, site_inventory: Path, submit: Submit, tmp_path: Path
 ) -> None:
     before = installed(fleet)
-    job = submit(fleet, "sleep 300")
+    job = submit("sleep 300")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
     release, why = TOO_FAR[before["ctl"]]
     refused = upgrade(fleet, site_inventory, tmp_path, release)
@@ -59,7 +54,6 @@ def test_what_slurm_cannot_do_at_once_is_refused(
     assert not any(tmp_path.iterdir())
     assert fleet.said("ctl", "sh", "-c", "ls /etc/apt/*/slurm-upgrade* 2>&1; true").count("No such file") == 1
     assert fleet.said("login", "squeue", "-h", "-o", "%T", "-j", job) == "RUNNING\n"
-    fleet.said("login", "scancel", job)
 
 
 @pytest.fixture(scope="module", params=["v2411"])
@@ -78,7 +72,10 @@ def test_jobs_run_and_wait_through_an_upgrade(older: Fleet, tmp_path: Path) -> N
     ran = older.play(site)
     assert ran.status == 0, ran.why
     older.until("login", ("sinfo", "-h", "-o", "%D %T"), "2 idle")
-    done, runs, held = submit(older, "true"), submit(older, WAITS, "-w", "n1"), submit(older, "true", "-H")
+    done, runs, held = (
+        older.submitted(*words, "--account=physics", user="admin")
+        for words in (("true",), (WAITS, "-w", "n1"), ("true", "-H"))
+    )
     ended(older, done)
     older.until("login", ("squeue", "-h", "-o", "%T", "-j", runs), "RUNNING")
 
