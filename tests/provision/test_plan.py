@@ -122,10 +122,11 @@ def changed(cluster: dict[str, Any], tmp_path: Path) -> Iterator[dict[str, Any]]
 
 @pytest.fixture
 def as_before(fleet: Fleet, site_inventory: Path, first: Played) -> Iterator[None]:
-    """What a test applied is taken back."""
+    """What a test applied is taken back; a job that was lost may be there again then."""
     yield
     ran = fleet.play(site_inventory)
     assert ran.status == 0, ran.why
+    fleet.on("login", "scancel", "-u", "root")
     fleet.until("login", ("sinfo", "-h", "-o", "%D %T %E"), "2 idle none")
 
 
