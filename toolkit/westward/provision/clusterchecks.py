@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from westward.provision import gres
 from westward.provision.clusterfacts import Facts
 from westward.provision.finding import Finding, Verdict, together
-from westward.provision.hosts import CONTROLLER
+from westward.provision.hosts import CONTROLLER, DBD
 from westward.provision.jobtrial import Trial
 from westward.slurm import clustertext
 from westward.slurm.hostlist import fold
@@ -49,7 +49,7 @@ def database(facts: Facts) -> list[Finding]:
     config = facts.config
     if config and not config.get("AccountingStorageType", "").endswith("slurmdbd"):
         return []
-    where = config.get("AccountingStorageHost", "cluster")
+    where = config.get("AccountingStorageHost") or next((host.name for host in facts.site.of(DBD)), "cluster")
     if "dbd" in facts.refused:
         step = f"systemctl status slurmdbd mariadb on {where}; slurmctld keeps what it has to tell meanwhile"
         return [
@@ -124,7 +124,7 @@ def nodes(facts: Facts) -> list[Finding]:
 
 def _node(node: str, told: dict[str, str]) -> Iterator[Finding]:
     state = told.get("State", "UNKNOWN")
-    words = set(re.split(r"[+*]", state.replace("*", "+NOT_RESPONDING")))
+    words = set(clustertext.node_states(told))
     reason, who, since = _reason(told.get("Reason", ""))
     told_by = f": {reason}" if reason else ""
     told_by += f" ({who}, since {since:%Y-%m-%d %H:%M} UTC)" if who and since else f" ({who})" if who else ""
