@@ -71,7 +71,7 @@ def test_a_controller_that_has_lost_everything_gets_it_back(
     back = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert back.status == 0, back.out[-4000:] + back.err
     told = " ".join(back.out.split())
-    assert f"and in the queue again: {jobs['passes']}. 'scancel {jobs['passes']}' forgets them" in told
+    assert f"and in the queue again, are {jobs['passes']}; scancel {jobs['passes']} forgets them" in told
     assert key == fleet.said("ctl", "sha256sum", key.split()[1])
     queue = {line.split("|")[0]: line for line in fleet.said("login", "squeue", "-h", "-o", "%i|%T|%u").splitlines()}
     assert queue[jobs["waits"]] == f"{jobs['waits']}|PENDING|admin"
