@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -106,6 +107,26 @@ class Fleet:
         )
         changed = {host: int(count) for host, count in RECAP.findall(ran.stdout)}
         return Played(ran.returncode, ran.stdout, changed)
+
+
+NEW_TOKEN = "scontrol token username=admin"
+# asks with the token that it reads, if it reads one
+_PING = """
+import http.client, json, sys
+token = sys.stdin.read().strip().removeprefix("SLURM_JWT=")
+asked = http.client.HTTPConnection("127.0.0.1", 6820)
+asked.request("GET", f"/slurm/{sys.argv[1]}/ping", headers={"X-SLURM-USER-TOKEN": token} if token else {})
+answer = asked.getresponse()
+told = answer.read()
+print(json.dumps([answer.status, json.loads(told)["pings"] if answer.status == 200 else []]))
+"""
+
+
+def pinged(fleet: Fleet, release: Release, token: str) -> tuple[int, set[str]]:
+    """What slurmrestd answers to who has the token that a command prints: its status, and the controllers that it knows."""
+    ask = f"{token} | python3 -c '{_PING}' {release.rest}"
+    status, pings = json.loads(fleet.said("ctl", "sh", "-c", ask))
+    return status, {ping["hostname"] for ping in pings}
 
 
 def inventory(folder: Path, groups: Mapping[str, Any], variables: Mapping[str, Any]) -> Path:

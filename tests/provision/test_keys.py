@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from contract.clusters import westward
+from contract.clusters import Said, westward
 from provision.conftest import Submit
-from provision.sites import Fleet, Release
+from provision.sites import NEW_TOKEN, Fleet, Played, Release, pinged
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
@@ -37,6 +37,16 @@ def asking(fleet: Fleet) -> Iterator[list[str]]:
         thread.join()
 
 
+def rotate(fleet: Fleet, site_inventory: Path, folder: Path, *words: str) -> Said:
+    """`westward site keys`, without its wait until what the old key has signed is void."""
+    short = folder / "short"
+    (short / "group_vars").mkdir(parents=True)
+    (short / "group_vars" / "all.yml").write_text("slurm_keys_wait_s: 3\n")
+    (short / "hosts.yml").write_text("all: {}\n")
+    inventories = ("-i", str(site_inventory), "-i", str(short))
+    return westward("site", "keys", str(fleet.lab.inventory), *inventories, *words, timeout_s=600)
+
+
 def test_keys_are_rotated_without_a_failed_job(
     fleet: Fleet, site_inventory: Path, release: Release, submit: Submit, tmp_path: Path
 ) -> None:
@@ -45,21 +55,8 @@ def test_keys_are_rotated_without_a_failed_job(
     before = {host: fleet.said(host, "sha256sum", path) for host in ("ctl", "ctl2", "login", "n1", "n2")}
     job = submit("srun sleep 90; srun true")
     fleet.until("login", ("squeue", "-h", "-o", "%T", "-j", job), "RUNNING")
-    short = tmp_path / "short" / "group_vars" / "all.yml"
-    short.parent.mkdir(parents=True)
-    short.write_text("slurm_keys_wait_s: 3\n")
-    (tmp_path / "short" / "hosts.yml").write_text("all: {}\n")
     with asking(fleet) as failed:
-        said = westward(
-            "site",
-            "keys",
-            str(fleet.lab.inventory),
-            "-i",
-            str(site_inventory),
-            "-i",
-            str(tmp_path / "short"),
-            timeout_s=600,
-        )
+        said = rotate(fleet, site_inventory, tmp_path)
     assert said.status == 0, said.out[-4000:] + said.err
     if release.auth == "slurm":
         assert failed == []
@@ -69,3 +66,24 @@ def test_keys_are_rotated_without_a_failed_job(
     assert fleet.on("ctl", "sh", "-c", "ls /etc/slurm/*.jwks /etc/*/*.next").status != 0
     fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED", 120)
     assert fleet.said("login", "srun", "-N2", "hostname").split() in (["n1", "n2"], ["n2", "n1"])
+
+
+def test_a_new_key_of_tokens_makes_every_token_void(
+    fleet: Fleet, site_inventory: Path, release: Release, first: Played, tmp_path: Path
+) -> None:
+    if release.rest is None:
+        refused = rotate(fleet, site_inventory, tmp_path, "--jwt")
+        assert refused.status == 5
+        assert "a key of tokens needs slurmrestd, and there is none here" in refused.err
+        return
+
+    fleet.said("ctl", "sh", "-c", f"umask 077; {NEW_TOKEN} >/root/token")
+    assert pinged(fleet, release, "cat /root/token")[0] == 200
+    said = rotate(fleet, site_inventory, tmp_path, "--jwt")
+    assert said.status == 0, said.out[-4000:] + said.err
+    assert pinged(fleet, release, "cat /root/token")[0] != 200
+    assert pinged(fleet, release, NEW_TOKEN) == (200, {"ctl", "ctl2"})
+    assert fleet.on("ctl", "sh", "-c", "ls /etc/slurm/*.next").status != 0
+    ran = fleet.play(site_inventory)
+    assert ran.status == 0, ran.why
+    assert sum(ran.changed.values()) == 0, ran.text[-3000:]

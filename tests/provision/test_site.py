@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.conftest import GROUPS
-from provision.sites import Fleet, Played, Release, inventory
+from provision.sites import NEW_TOKEN, Fleet, Played, Release, inventory, pinged
 
 pytestmark = pytest.mark.lab
 MPI_PROGRAM = """
@@ -84,16 +83,8 @@ def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, release: Re
     if release.rest is None:  # too old to run with tokens alone: the roles leave it out
         assert ":6820 " not in fleet.said("ctl", "ss", "-ltn")
         return
-    ask = (
-        "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 6820);"
-        f"c.request('GET', '/slurm/{release.rest}/ping', headers={{'X-SLURM-USER-TOKEN': t}} if (t := sys.stdin.read().strip()) else {{}});"
-        "r = c.getresponse(); print(r.status, r.read().decode())"
-    )
-    assert fleet.said("ctl", "sh", "-c", f'python3 -c "{ask}" </dev/null').startswith("401")
-    token = "scontrol token username=admin lifespan=60 | sed s/SLURM_JWT=//"
-    told = fleet.said("ctl", "sh", "-c", f'{token} | python3 -c "{ask}"')
-    assert told.startswith("200")
-    assert {ping["hostname"] for ping in json.loads(told[4:])["pings"]} == {"ctl", "ctl2"}
+    assert pinged(fleet, release, "true") == (401, set())
+    assert pinged(fleet, release, NEW_TOKEN) == (200, {"ctl", "ctl2"})
     assert fleet.said("ctl", "ps", "-o", "user=", "-C", "slurmrestd").strip() == "slurmrestd"
 
 
