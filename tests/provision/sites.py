@@ -110,23 +110,23 @@ class Fleet:
 
 
 NEW_TOKEN = "scontrol token username=admin"
-# asks with the token that it reads, if it reads one
-_PING = """
+# asks with the token that it reads, if it reads one; a ping would be answered whatever the token is
+_ASK = """
 import http.client, json, sys
 token = sys.stdin.read().strip().removeprefix("SLURM_JWT=")
 asked = http.client.HTTPConnection("127.0.0.1", 6820)
-asked.request("GET", f"/slurm/{sys.argv[1]}/ping", headers={"X-SLURM-USER-TOKEN": token} if token else {})
+asked.request("GET", f"/slurm/{sys.argv[1]}/nodes/", headers={"X-SLURM-USER-TOKEN": token} if token else {})
 answer = asked.getresponse()
 told = answer.read()
-print(json.dumps([answer.status, json.loads(told)["pings"] if answer.status == 200 else []]))
+print(json.dumps([answer.status, json.loads(told)["nodes"] if answer.status == 200 else []]))
 """
 
 
-def pinged(fleet: Fleet, release: Release, token: str) -> tuple[int, set[str]]:
-    """What slurmrestd answers to who has the token that a command prints: its status, and the controllers that it knows."""
-    ask = f"{token} | python3 -c '{_PING}' {release.rest}"
-    status, pings = json.loads(fleet.said("ctl", "sh", "-c", ask))
-    return status, {ping["hostname"] for ping in pings}
+def nodes_by_rest(fleet: Fleet, release: Release, token: str) -> tuple[int, set[str]]:
+    """What slurmrestd answers to who has the token that a command prints: its status, and the nodes."""
+    ask = f"{token} | python3 -c '{_ASK}' {release.rest}"
+    status, nodes = json.loads(fleet.said("ctl", "sh", "-c", ask))
+    return status, {node["name"] for node in nodes}
 
 
 def inventory(folder: Path, groups: Mapping[str, Any], variables: Mapping[str, Any]) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from contract.clusters import Said, westward
 from provision.conftest import Submit
-from provision.sites import NEW_TOKEN, Fleet, Played, Release, pinged
+from provision.sites import NEW_TOKEN, Fleet, Played, Release, nodes_by_rest
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
@@ -23,7 +23,7 @@ def asking(fleet: Fleet) -> Iterator[list[str]]:
 
     def ask() -> None:
         while not stop.wait(0.1):
-            for argv in (("srun", "-N1", "-t1", "true"),):
+            for argv in (("srun", "-N1", "-t5", "true"),):
                 answer = fleet.on("login", *argv)
                 if answer.status:
                     failed.append(f"{argv}: {answer.stderr}")
@@ -78,11 +78,11 @@ def test_a_new_key_of_tokens_makes_every_token_void(
         return
 
     fleet.said("ctl", "sh", "-c", f"umask 077; {NEW_TOKEN} >/root/token")
-    assert pinged(fleet, release, "cat /root/token")[0] == 200
+    assert nodes_by_rest(fleet, release, "cat /root/token")[0] == 200
     said = rotate(fleet, site_inventory, tmp_path, "--jwt")
     assert said.status == 0, said.out[-4000:] + said.err
-    assert pinged(fleet, release, "cat /root/token")[0] != 200
-    assert pinged(fleet, release, NEW_TOKEN) == (200, {"ctl", "ctl2"})
+    assert nodes_by_rest(fleet, release, "cat /root/token")[0] != 200
+    assert nodes_by_rest(fleet, release, NEW_TOKEN) == (200, {"n1", "n2"})
     assert fleet.on("ctl", "sh", "-c", "ls /etc/slurm/*.next").status != 0
     ran = fleet.play(site_inventory)
     assert ran.status == 0, ran.why

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from provision.conftest import GROUPS
-from provision.sites import NEW_TOKEN, Fleet, Played, Release, inventory, pinged
+from provision.sites import NEW_TOKEN, Fleet, Played, Release, inventory, nodes_by_rest
 
 pytestmark = pytest.mark.lab
 MPI_PROGRAM = """
@@ -83,8 +83,8 @@ def test_who_has_no_token_gets_nothing_from_slurmrestd(fleet: Fleet, release: Re
     if release.rest is None:  # too old to run with tokens alone: the roles leave it out
         assert ":6820 " not in fleet.said("ctl", "ss", "-ltn")
         return
-    assert pinged(fleet, release, "true") == (401, set())
-    assert pinged(fleet, release, NEW_TOKEN) == (200, {"ctl", "ctl2"})
+    assert nodes_by_rest(fleet, release, "true") == (401, set())
+    assert nodes_by_rest(fleet, release, NEW_TOKEN) == (200, {"n1", "n2"})
     assert fleet.said("ctl", "ps", "-o", "user=", "-C", "slurmrestd").strip() == "slurmrestd"
 
 
