@@ -9,7 +9,7 @@ import pytest
 
 from unit.federation.worlds import figure, site
 from westward.catalogue.gaps import unknown_figures
-from westward.catalogue.load import load_accelerators, own_chips_file
+from westward.catalogue.chips import load_accelerators, own_chips_file
 from westward.model.site import Observed, ObservedPartition, Power, Prices
 
 CHIPS = load_accelerators()

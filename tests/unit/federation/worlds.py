@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from westward.catalogue.load import load_accelerators, load_site
+from westward.catalogue.chips import load_accelerators
+from westward.catalogue.load import load_site
 from westward.federation.snapshot import Snapshot
 from westward.model.job import AcceleratorRequest, JobSpec, Resources
 from westward.model.site import Catalogue, ClusterState, Figure, Node, Partition, Site

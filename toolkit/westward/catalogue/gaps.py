@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from westward.catalogue.load import own_chips_file
+from westward.catalogue.chips import own_chips_file
 from westward.model.site import Site
+from westward.model.tres import chip_type
 
 
 def unknown_figures(site: Site, catalogue: Collection[str], live: Iterable[str] = ()) -> list[str]:
@@ -17,7 +18,7 @@ def unknown_figures(site: Site, catalogue: Collection[str], live: Iterable[str] 
         live: the chips that it says it has now; those of its description are counted without.
     """
     prices, power = site.prices, site.power
-    chips = sorted({chip.lower() for chip in (*_described(site), *live)})
+    chips = sorted({chip_type(chip) for chip in (*_described(site), *live)})
     file = tilde(own_chips_file())
     named: Iterable[tuple[str, object]] = (
         *((f"the price of {chip}", chip in prices.accelerator_hour or None) for chip in chips),

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from westward.catalogue.chips import SHIPPED, load_accelerators, own_chips_file, read_chips, with_power
 from westward.catalogue.sitefile import read_site
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
-from westward.model.site import Accelerator, Catalogue, Site
-from westward.yamlfile import Reader, open_yaml
+from westward.model.site import Catalogue, Site
+from westward.yamlfile import open_yaml
 
 _HERE = Path(__file__).parent
-_CHIPS = _HERE / "accelerators.yaml"
 _log = logging.getLogger("westward")
 
 # is told what a problem is about (a file, or the name of a site), and the problem
@@ -81,46 +81,13 @@ def _twice(name: str, files: Sequence[Path]) -> InputError:
     )
 
 
-def load_accelerators() -> dict[str, Accelerator]:
-    """The chips by name, in lower case: where a peak figure comes from. The user's `accelerators.yaml` adds to ours, or overrides it."""
-    own = own_chips_file()
-    return _chips(_CHIPS, *([own] if own.is_file() else []))
-
-
 def known_chips(tell: Tell = warn) -> Collection[str]:
-    """The names of the chips, in lower case; without the user's own where that file cannot be read, which `tell` hears."""
+    """The names of the chips whose power is known, in lower case; without the user's own where that file cannot be read, which `tell` hears."""
     try:
-        return load_accelerators().keys()
+        return with_power(load_accelerators())
     except InputError as error:
         tell(str(own_chips_file()), error)
-        return _chips(_CHIPS).keys()
-
-
-def _chips(*files: Path) -> dict[str, Accelerator]:
-    return {name.lower(): _accelerator(name, chip) for file in files for name, chip in open_yaml(file).sections()}
-
-
-def own_chips_file() -> Path:
-    """Where a user describes chips that do not come with Westward. It need not be there."""
-    return config_dir() / "accelerators.yaml"
-
-
-def _accelerator(name: str, chip: Reader) -> Accelerator:
-    peaks = chip.section("peak_flops")
-    value = Accelerator(
-        name=name,
-        vendor=chip.take("vendor", str),
-        peak_flops={precision: peaks.take(precision, float) for precision in peaks.names()},
-        mem_bytes=chip.take("mem_bytes", float),
-        power_w=chip.take("power_w", float),
-        source=chip.take("source", str),
-        as_of=chip.take("as_of", str),
-    )
-    chip.done()
-    for key in ("mem_bytes", "power_w"):
-        if getattr(value, key) <= 0:
-            raise chip.error(key, "must be above zero")
-    return value
+        return with_power(read_chips(SHIPPED))
 
 
 def site_files() -> list[Path]:

@@ -99,7 +99,8 @@ def decision_table(decision: Decision, job: str) -> Table:
             *["-"] * (len(columns) - 2),
             Text(f"out: {printable(rejection.reason)}", style="red"),
         )
-    captions = [f"note: {printable(note)}" for note in decision.notes]
+    captions = [f"{offer.site}/{offer.partition}: {offer.granted}" for offer in decision.offers if offer.granted]
+    captions = [printable(line) for line in (*captions, *(f"note: {note}" for note in decision.notes))]
     if any(offer.cost.unknown for offer in decision.offers):
         captions.append("? is unknown, never zero: 'westward site show SITE' says what to fill in to compare by cost")
     if captions:
@@ -180,13 +181,18 @@ def _number(value: float | None, unit: str = "") -> str:
 
 
 def decision_facts(decision: Decision) -> dict[str, Any]:
-    """What --json says of a decision; each offer's cost with its total, null where it is unknown, and the terms that are unknown."""
+    """What --json says of a decision.
+
+    Each offer's cost has its total, null where it is unknown, and the terms that are unknown; what the request became is a sentence too.
+    """
     facts = asdict(decision)
     for shown, offer in [
         *zip(facts["offers"], decision.offers, strict=True),
         *([(facts["chosen"], decision.chosen)] if decision.chosen else []),
     ]:
         shown["cost"] |= {"total": offer.cost.total, "unknown": offer.cost.unknown}
+        if offer.granted:
+            shown["granted"] |= {"count": offer.granted.count, "text": str(offer.granted)}
     return facts
 
 
@@ -208,7 +214,8 @@ def reason(decision: Decision) -> str:
         return f"{decision.policy}: every cost is unknown, so the earliest start, then the first name"
     money = f" {decision.currency}" if decision.currency else ""
     than = f"{second:.4g}" if second is not None else "unknown"
-    return f"{decision.policy}: {best:.4g}{money}, {others[0].site} {than}"
+    same = others[0].site == decision.chosen.site
+    return f"{decision.policy}: {best:.4g}{money}, {f'with {others[0].chip}' if same else others[0].site} {than}"
 
 
 def tell_undecided(undecided: Sequence[tuple[Job, WestwardError]]) -> None:

@@ -141,3 +141,5 @@ def _tell_submitted(job: Job, decision: Decision) -> None:
     show.out.print(
         f"[bold]{name}[/] is job [bold]{job.key}[/] at [bold]{place}[/], Slurm id {job.job_id} ({escape(show.reason(decision))})"
     )
+    if decision.chosen and decision.chosen.granted:
+        show.out.print(escape(show.printable(str(decision.chosen.granted))), soft_wrap=True)

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from westward.model.job import AcceleratorRequest, Resources
+from westward.federation.granting import Chips, granted, no_chip, suitable, too_much, ways
+from westward.model.accelerators import ComputeDemand, Granted
+from westward.model.job import Resources
 from westward.model.site import ClusterState, Node, Partition
 from westward.model.units import format_bytes, format_walltime
 
 
+_NO_CHIPS: Chips = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A partition that can run the job, with the chip that meets its request there and the seconds until the earliest start.
+    """A partition that can run the job, with what its request for accelerators becomes there and the seconds until the earliest start.
 
     `start_in_s` is None where its nodes are taken and the cluster does not tell until when (other users' jobs may be hidden).
     """
 
     partition: str
-    chip: str | None
+    granted: Granted | None
     start_in_s: float | None
 
+    @property
+    def chip(self) -> str | None:
+        """The chip that meets the request."""
+        return self.granted.chip if self.granted else None
 
-def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[str]]:
+
+def fits(resources: Resources, cluster: ClusterState, chips: Chips = _NO_CHIPS) -> tuple[list[Fit], list[str]]:
     """Every partition that can run the job, once for each chip that meets it; for each other one why it cannot.
 
-    The cluster's default partition comes first, the others in the cluster's own order.
+    The cluster's default partition comes first, the others in the cluster's own order. `chips` are those whose figures are known.
     """
     good: list[Fit] = []
     reasons: list[str] = []
     for partition in sorted(cluster.partitions, key=lambda each: each.default is not True):
-        answer = _fit(resources, partition, cluster)
+        answer = _fit(resources, partition, cluster, chips)
         if isinstance(answer, str):
             reasons.append(f"{partition.name}: {answer}")
         else:
@@ -39,7 +49,7 @@ def fits(resources: Resources, cluster: ClusterState) -> tuple[list[Fit], list[s
     return good, reasons
 
 
-def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> list[Fit] | str:
+def _fit(resources: Resources, partition: Partition, cluster: ClusterState, chips: Chips) -> list[Fit] | str:
     if not partition.up:
         return "is not up"
     if partition.max_walltime_s is not None and resources.walltime_s > partition.max_walltime_s:
@@ -50,18 +60,31 @@ def _fit(resources: Resources, partition: Partition, cluster: ClusterState) -> l
     usable = [node for node in members if node.usable]
     if len(usable) < resources.nodes:
         return _too_few(resources.nodes, members)
-    chips = sorted({chip for node in usable for chip in node.accelerators}) if resources.accelerators else [None]
-    found = []
-    for chip in chips:
-        suited = [node for node in usable if _large_enough(resources, chip, node)]
-        if _meets(resources.accelerators, chip) and len(suited) >= resources.nodes:
-            start = _start_in_s(resources, chip, suited, cluster.running_ends, cluster.taken_at)
-            found.append(Fit(partition.name, chip, start))
-    return found or _too_small(resources, usable)
+    found = [
+        Fit(
+            partition.name,
+            granted(resources, became, chips),
+            _start_in_s(became, chip, suited, cluster.running_ends, cluster.taken_at),
+        )
+        for chip, became, suited in _met(resources, usable, partition.max_nodes, chips)
+    ]
+    return found or _too_small(resources, usable, partition.max_nodes, chips)
 
 
-def _meets(request: AcceleratorRequest | None, chip: str | None) -> bool:
-    return request is None or request.any_chip or (chip or "").lower() == request.chip
+def _met(
+    resources: Resources, usable: Sequence[Node], most_nodes: int | None, chips: Chips
+) -> Iterator[tuple[str | None, Resources, list[Node]]]:
+    """The request as each chip meets it on the fewest nodes that will do, with the nodes that are large enough for it."""
+    for chip in _tried(resources, usable, chips):
+        for became in ways(resources, chip, usable, chips):
+            suited = [node for node in usable if _large_enough(became, chip, node)]
+            if became.nodes <= len(suited) and (most_nodes is None or became.nodes <= most_nodes):
+                yield chip, became, suited
+                break
+
+
+def _tried(resources: Resources, usable: Sequence[Node], chips: Chips) -> Sequence[str | None]:
+    return [None] if resources.asked is None else suitable(resources, usable, chips)
 
 
 def _large_enough(resources: Resources, chip: str | None, node: Node) -> bool:
@@ -114,32 +137,37 @@ def _too_few(wanted: int, members: Sequence[Node]) -> str:
     return f"{said} ({first.name} is {'+'.join(first.states)}{': ' + first.reason if first.reason else ''})"
 
 
-def _too_small(resources: Resources, usable: Sequence[Node]) -> str:
+def _too_small(resources: Resources, usable: Sequence[Node], most_nodes: int | None, chips: Chips) -> str:
     """Which of the demands no (or not enough) nodes meet, by what the best node has."""
-    request = resources.accelerators
-    if request is not None:
-        have = sorted({f"{chip}:{count}" for node in usable for chip, count in node.accelerators.items()})
-        suited = [
-            node
-            for node in usable
-            if any(_meets(request, chip) and count >= request.count for chip, count in node.accelerators.items())
-        ]
-        if len(suited) < resources.nodes:
-            return f"has {', '.join(have) if have else 'no accelerators'} a node, {resources.nodes} x {request} were asked for"
-    most, largest, wanted = (
-        max(node.cpus for node in usable),
-        max(node.mem_bytes for node in usable),
-        resources.mem_bytes or 0,
-    )
-    if most < resources.cpus_per_node:
-        return f"has at most {most} CPUs a node, {resources.cpus_per_node} were asked for"
+    return _lacking_chips(resources, usable, most_nodes, chips) or _lacking_others(resources, usable, chips)
+
+
+def _lacking_chips(resources: Resources, usable: Sequence[Node], most_nodes: int | None, chips: Chips) -> str:
+    """Why the request for accelerators cannot be met; empty where it can, or none is made."""
+    asked = resources.asked
+    if asked is None:
+        return ""
+    have = sorted({f"{chip}:{count}" for node in usable for chip, count in node.accelerators.items()})
+    there = f"has {', '.join(have) if have else 'no accelerators'} a node"
+    if isinstance(asked, ComputeDemand):
+        missing = no_chip(resources, usable, chips) or too_much(resources, usable, most_nodes, chips)
+        return missing or ("" if have else f"{there}, {asked} was asked for")
+    kinds = suitable(resources, usable, chips)
+    suited = [node for node in usable if any(node.accelerators.get(chip, 0) >= asked.count for chip in kinds)]
+    if len(suited) >= resources.nodes:
+        return ""
+    told = asked.any_chip or resources.accelerator_mem_bytes is not None
+    return (no_chip(resources, usable, chips) if told else "") or f"{there}, {resources.nodes} x {asked} were asked for"
+
+
+def _lacking_others(resources: Resources, usable: Sequence[Node], chips: Chips) -> str:
+    """Why its nodes are too small, where there are enough accelerators."""
+    tried = [(chip, each) for chip in _tried(resources, usable, chips) for each in ways(resources, chip, usable, chips)]
+    least_cpus, wanted = min(each.cpus_per_node for _, each in tried), resources.mem_bytes or 0
+    most, largest = max(node.cpus for node in usable), max(node.mem_bytes for node in usable)
+    if most < least_cpus:
+        return f"has at most {most} CPUs a node, {least_cpus} were asked for"
     if largest < wanted:
         return f"has at most {format_bytes(largest)} a node, {format_bytes(wanted)} were asked for"
-    chips = {chip for node in usable for chip in node.accelerators} if request else {None}
-    enough = max(
-        (sum(_large_enough(resources, chip, node) for node in usable) for chip in chips if _meets(request, chip)),
-        default=0,
-    )
-    return (
-        f"{enough} of {len(usable)} usable nodes have all that was asked for of one, {resources.nodes} were asked for"
-    )
+    enough, nodes = max((sum(_large_enough(each, chip, node) for node in usable), each.nodes) for chip, each in tried)
+    return f"{enough} of {len(usable)} usable nodes have all that was asked for of one, {nodes} were asked for"

@@ -20,6 +20,7 @@ from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price, weigh
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Cost, Decision, Offer, Policy, Rejection
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, Figure, Site
+from westward.model.tres import chip_type
 from westward.model.units import whole_minutes_s
 
 
@@ -42,13 +43,13 @@ def route(
     found: list[tuple[Site, Fit]] = []
     rejections: list[Rejection] = []
     for name, site in sorted(catalogue.sites.items()):
-        answer = _candidates(spec, name, snapshot)
+        answer = _candidates(spec, name, catalogue, snapshot)
         if isinstance(answer, str):
             rejections.append(Rejection(name, answer, reachable=name not in snapshot.silent))
         else:
             found.extend((site, fit) for fit in answer)
     prices, currency = _in_one_currency(policy, catalogue.currency)
-    offers = _one_per_site(_price(spec, prices, region, catalogue, found))
+    offers = _best_partitions(_price(spec, prices, region, catalogue, found))
     chosen = next((offer for offer in offers if only_site in (None, offer.site)), None)
     return Decision(
         chosen=chosen,
@@ -110,11 +111,11 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
     return decision.chosen
 
 
-def _candidates(spec: JobSpec, site: str, snapshot: Snapshot) -> list[Fit] | str:
+def _candidates(spec: JobSpec, site: str, catalogue: Catalogue, snapshot: Snapshot) -> list[Fit] | str:
     """The fits at one site, or why there are none."""
     if site in snapshot.silent:
         return snapshot.silent[site]
-    good, reasons = fits(spec.resources, snapshot.clusters[site])
+    good, reasons = fits(spec.resources, snapshot.clusters[site], catalogue.accelerators)
     return good or "; ".join(reasons) or "it has no partition"
 
 
@@ -170,6 +171,7 @@ def _price(
             carbon_kg=_known(carbon[i]),
             rtt_ms=site.links[region].rtt_ms.value if region in site.links else None,
             cost=Cost(*map(_known, costs[i])),
+            granted=fit.granted,
         )
         for i, (site, fit) in enumerate(found)
     ]
@@ -183,30 +185,29 @@ def _known(value: float) -> float | None:
 def _arrays(
     spec: JobSpec, policy: Policy, catalogue: Catalogue, found: Sequence[tuple[Site, Fit]]
 ) -> tuple[Demand, Rates]:
-    resources = spec.resources
-    hours = whole_minutes_s(resources.walltime_s) / 3600
+    hours = whole_minutes_s(spec.resources.walltime_s) / 3600
 
-    def column(values: list[float | None]) -> Array:
+    def column(values: Sequence[float | None]) -> Array:
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
     def figures(values: list[Figure | None]) -> Array:
         return column([figure.value if figure else None for figure in values])
 
     def power_w(fit: Fit) -> float | None:
-        chip = catalogue.accelerators.get((fit.chip or "").lower())
+        chip = catalogue.accelerators.get(chip_type(fit.chip or ""))
         return chip.power_w if chip else None
 
-    sites = [site for site, _ in found]
+    sites, occupied = [site for site, _ in found], [spec.resources.at(fit.granted) for _, fit in found]
     row = np.ones((1, len(found)))
     demand = Demand(
-        accelerator_hours=row * resources.accelerator_count * hours,
+        accelerator_hours=row * column([each.accelerator_count for each in occupied]) * hours,
         accelerator_w=row * column([power_w(fit) for _, fit in found]),
-        cpu_hours=row * resources.nodes * resources.cpus_per_node * hours,
+        cpu_hours=row * column([each.nodes * each.cpus_per_node for each in occupied]) * hours,
         wait_hours=row * column([fit.start_in_s for _, fit in found]) / 3600,
     )
     rates = Rates(
         accelerator_hour=row
-        * figures([site.prices.accelerator_hour.get((fit.chip or "").lower()) for site, fit in found]),
+        * figures([site.prices.accelerator_hour.get(chip_type(fit.chip or "")) for site, fit in found]),
         cpu_hour=figures([site.prices.cpu_hour for site in sites]),
         cpu_w=figures([site.power.cpu_w for site in sites]),
         pue=figures([site.power.pue for site in sites]),
@@ -218,8 +219,8 @@ def _arrays(
     return demand, rates
 
 
-def _one_per_site(offers: Sequence[Offer]) -> list[Offer]:
-    """The best partition of each site, best site first; among equals the one that `fits` names first."""
+def _best_partitions(offers: Sequence[Offer]) -> list[Offer]:
+    """The best partition of each site for each chip, best offer first; among equals the one that `fits` names first."""
 
     def unknown_last(value: float | None) -> tuple[bool, float]:
         return value is None, value or 0.0
@@ -227,7 +228,7 @@ def _one_per_site(offers: Sequence[Offer]) -> list[Offer]:
     ranked = sorted(
         offers, key=lambda offer: (unknown_last(offer.cost.total), unknown_last(offer.start_in_s), offer.site)
     )
-    first: dict[str, Offer] = {}
+    first: dict[tuple[str, str | None], Offer] = {}
     for offer in ranked:
-        first.setdefault(offer.site, offer)
+        first.setdefault((offer.site, offer.chip), offer)
     return list(first.values())

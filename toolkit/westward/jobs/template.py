@@ -32,10 +32,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, NotFound
+from westward.jobs.occupying import to_resources
 from westward.jobs.sweep import parse_overrides
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
-from westward.model.job import VARIABLE, AcceleratorRequest, Array, Dependency, JobSpec, Launcher, Resources
-from westward.model.units import parse_memory, parse_moment, parse_walltime
+from westward.model.job import VARIABLE, Array, Dependency, JobSpec, Launcher
+from westward.model.units import parse_moment
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -60,6 +61,9 @@ class JobConfig:
     cpus_per_task: int = 1
     mem: str | None = None
     accelerators: str | None = None
+    compute: str | None = None
+    accelerator_mem: str | None = None
+    ntasks_per_accelerator: int | None = None
     walltime: str = "00:10:00"
     launcher: str = Launcher.SRUN.value
     setup: list[str] = field(default_factory=list)
@@ -158,7 +162,11 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
         composed = _checked(template, _plain(template, config))
     _check_types(template, base.checked, composed)
     _check_texts(template, composed)
-    return Composed(_to_spec(template, composed), _to_policy(composed), composed["region"])
+    return Composed(
+        _to_spec(template, composed, {override.key_or_group for override in parsed}),
+        _to_policy(composed),
+        composed["region"],
+    )
 
 
 class _Base:
@@ -459,15 +467,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _to_spec(template: str, config: Mapping[str, Any]) -> JobSpec:
-    resources = Resources(
-        nodes=config["nodes"],
-        ntasks_per_node=config["ntasks_per_node"],
-        cpus_per_task=config["cpus_per_task"],
-        mem_bytes=parse_memory(config["mem"]) if config["mem"] else None,
-        accelerators=AcceleratorRequest.parse(config["accelerators"]) if config["accelerators"] else None,
-        walltime_s=parse_walltime(config["walltime"]),
-    )
+def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str]) -> JobSpec:
+    resources = to_resources(template, config, named)
     if config["launcher"] not in list(Launcher):
         raise InputError(
             f"template '{template}': launcher={config['launcher']}: one of {', '.join(Launcher)} was expected"

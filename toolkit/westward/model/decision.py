@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 
+from westward.model.accelerators import Granted
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -61,14 +63,15 @@ PRICED_BY_POLICY = {"carbon": "carbon_price_per_kg", "waiting": "waiting_price_p
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One site that can run the job.
+    """One site that can run the job; one with several chips that meet the request makes an offer for each.
 
     Attributes:
-        chip: what the accelerator request becomes there; None where none is asked for.
+        chip: which chip it runs on, as the cluster spells it; None where none is asked for.
         start_in_s: seconds until the job can start: 0 where resources are free, otherwise the earliest end of running jobs; None
             where the cluster does not tell when they end.
         energy_kwh: at the meter (PUE included) if the job uses its whole time limit at full board power; None is unknown.
         carbon_kg: location-based kgCO2e of that energy; None is unknown.
+        granted: what the accelerator request becomes there, in numbers; None where none is asked for.
         rtt_ms: round trip from the user's region; None where the catalogue does not know it.
     """
 
@@ -80,6 +83,7 @@ class Offer:
     carbon_kg: float | None
     rtt_ms: float | None
     cost: Cost
+    granted: Granted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from westward.errors import InputError, QuantityError
+from westward.model.accelerators import AcceleratorRequest, ComputeDemand, Granted
 
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 KEY_LENGTH = 12
 KEY_MARK = "~"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _PART = r"[0-9]{1,7}(?:-[0-9]{1,7}(?::[0-9]{1,7})?)?"  # MaxArraySize is at most 4,000,001
-_ACCELERATORS = re.compile(r"(?P<chip>[A-Za-z][\w.-]*):(?P<count>\d+)")
 _RANGE = re.compile(r"(?P<first>\d+)(?:-(?P<last>\d+)(?::(?P<step>\d+))?)?")
 _ARRAY = re.compile(rf"(?P<indices>{_PART}(?:,{_PART})*)(?:%(?P<at_once>[0-9]{{1,7}}))?")
 _KEY = re.compile(rf"[{KEY_ALPHABET}]{{{KEY_LENGTH}}}")
-ANY_CHIP = "any"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # the name of an environment variable, as a shell exports it
 
 
@@ -38,39 +37,17 @@ def slurm_name(name: str, key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceleratorRequest:
-    """Accelerators on each node: `count` of one named chip, or of whatever chip the site has ("any").
-
-    Raises:
-        QuantityError: (from `parse`) the text is not CHIP:COUNT.
-    """
-
-    chip: str
-    count: int
-
-    @classmethod
-    def parse(cls, text: str) -> AcceleratorRequest:
-        match = _ACCELERATORS.fullmatch(text.strip())
-        if match is None or int(match["count"]) == 0:
-            raise QuantityError(
-                f"'{text}' does not name accelerators; write CHIP:COUNT, for example h100:4 or any:1", text
-            )
-        return cls(match["chip"].lower(), int(match["count"]))
-
-    @property
-    def any_chip(self) -> bool:
-        return self.chip == ANY_CHIP
-
-    def __str__(self) -> str:
-        return f"{self.chip}:{self.count}"
-
-
-@dataclass(frozen=True, slots=True)
 class Resources:
     """What a job occupies. Memory and accelerators are per node, as Slurm's --mem and --gres are.
 
+    Attributes:
+        compute: instead of accelerators: each site meets it with what it has, on as many nodes as that takes.
+        nodes_given: `nodes` holds; False where the demand for compute decides how many.
+        accelerator_mem_bytes: the least memory of one chip.
+        ntasks_per_accelerator: decides `ntasks_per_node` as soon as the accelerators are known.
+
     Raises:
-        InputError: a count is below one.
+        InputError: a count is below one, or two of them contradict each other.
     """
 
     nodes: int = 1
@@ -79,13 +56,41 @@ class Resources:
     mem_bytes: int | None = None
     accelerators: AcceleratorRequest | None = None
     walltime_s: int = 600
+    compute: ComputeDemand | None = None
+    nodes_given: bool = True
+    accelerator_mem_bytes: int | None = None
+    ntasks_per_accelerator: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("nodes", "ntasks_per_node", "cpus_per_task", "walltime_s"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.mem_bytes is not None and self.mem_bytes < 1:
-            raise InputError(f"mem_bytes={self.mem_bytes} must be at least 1")
+        for name in ("mem_bytes", "accelerator_mem_bytes", "ntasks_per_accelerator"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.compute is not None and self.accelerators is not None:
+            raise InputError(f"compute={self.compute} and accelerators={self.accelerators} ask for accelerators twice")
+
+    @property
+    def asked(self) -> AcceleratorRequest | ComputeDemand | None:
+        """What is asked of accelerators, in whatever way."""
+        return self.accelerators or self.compute
+
+    def granted(self, chip: str, per_node: int, nodes: int) -> Resources:
+        """The same with the accelerators that a site gives for what is asked."""
+        tasks = self.ntasks_per_accelerator
+        return replace(
+            self,
+            nodes=nodes,
+            ntasks_per_node=tasks * per_node if tasks else self.ntasks_per_node,
+            accelerators=AcceleratorRequest(chip, per_node),
+            compute=None,
+            nodes_given=True,
+        )
+
+    def at(self, granted: Granted | None) -> Resources:
+        """What is occupied where the request became that."""
+        return self.granted(granted.chip, granted.per_node, granted.nodes) if granted else self
 
     @property
     def ntasks(self) -> int:

@@ -25,16 +25,46 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """A document, and which of a chip's figures are from it.
+
+    Attributes:
+        url: where it was read; None where its reader did not say.
+        figures: by key: "bf16", "mem_bytes", ...
+        estimated: it is no document of the chip's maker, nor a copy of one.
+    """
+
+    source: str
+    url: str | None
+    as_of: str
+    estimated: bool
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A chip: dense peaks in FLOP/s by precision, memory in bytes, board power in watts."""
+    """A chip: dense peaks in FLOP/s by precision, memory in bytes, memory bandwidth in bytes/s, board power in watts.
+
+    A peak that is not there, and None, is unknown: never zero.
+
+    Attributes:
+        aliases: other GRES types that sites and Slurm's AutoDetect give it, in lower case.
+        sparse_flops: what data sheets say with structured sparsity, to tell the two apart; nothing is reckoned with it.
+    """
 
     name: str
     vendor: str
     peak_flops: Mapping[str, float]
-    mem_bytes: float
-    power_w: float
-    source: str
-    as_of: str
+    mem_bytes: float | None
+    power_w: float | None
+    origins: tuple[Origin, ...]
+    mem_bytes_per_s: float | None = None
+    aliases: tuple[str, ...] = ()
+    sparse_flops: Mapping[str, float] = field(default_factory=dict)
+
+    def estimated(self, figure: str) -> bool:
+        """Whether a figure is not the maker's own."""
+        return any(origin.estimated and figure in origin.figures for origin in self.origins)
 
 
 @dataclass(frozen=True, slots=True)

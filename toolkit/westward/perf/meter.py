@@ -24,7 +24,8 @@ from typing import Any
 import docker
 
 from westward import process
-from westward.catalogue.load import load_accelerators, load_site
+from westward.catalogue.chips import load_accelerators
+from westward.catalogue.load import load_site
 from westward.directories import private_dir, state_dir
 from westward.errors import Unreachable, WestwardError
 from westward.federation.router import chosen_offer, route

@@ -17,6 +17,7 @@ from westward.errors import InputError
 from westward.model.decision import Offer
 from westward.model.job import JobChange, JobSpec, Launcher, Submission, slurm_name
 from westward.model.site import Site
+from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         InputError: the site does not say how MPI programs are started and the job needs it, or an option cannot be passed on.
     """
     name = slurm_name(spec.name, key)
-    resources = spec.resources
+    resources = spec.resources.at(offer.granted)
     accelerators = resources.accelerators
-    gres = f"gpu:{offer.chip}:{accelerators.count}" if accelerators and offer.chip else None
+    per_node = gres(offer.chip, accelerators.count) if accelerators and offer.chip else None
     directory, stdout = f"{site.root}/{name}", f"{site.root}/{name}{'.%a' if spec.array else ''}.out"
     begin_at = int(spec.begin_at.timestamp()) if spec.begin_at else None
     # what can never start is cancelled, as it is where a job of another site is waited for; Slurm's own default is up to its sysadmin
@@ -68,7 +69,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         f"--ntasks-per-node={resources.ntasks_per_node}",
         f"--cpus-per-task={resources.cpus_per_task}",
         f"--mem={mib}M" if mib else None,
-        f"--gres={gres}" if gres else None,
+        f"--gres={per_node}" if per_node else None,
         f"--time={format_walltime(whole_minutes_s(resources.walltime_s))}",
         f"--chdir={_word(site.root)}",
         f"--output={_word(stdout)}",
@@ -98,7 +99,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         ntasks_per_node=resources.ntasks_per_node,
         cpus_per_task=resources.cpus_per_task,
         mem_per_node_mib=mib,
-        gres=gres,
+        gres=per_node,
         walltime_s=whole_minutes_s(resources.walltime_s),
         root=site.root,
         directory=directory,
