@@ -15,7 +15,8 @@ import pytest
 from contract.clusters import Judge, Lab
 from westward.errors import Unreachable
 from westward.model.decision import Cost, Offer
-from westward.model.job import JobSpec, JobState, JobStatus, Launcher, Resources, Submission, new_key
+from westward.model.job import JobSpec, JobState, JobStatus, Launcher, Submission, new_key
+from westward.model.resources import Resources
 from westward.model.site import NativeDoor, RestDoor, ShellDoor, Site
 from westward.slurm.client import SlurmClient, open_door
 from westward.slurm.script import render

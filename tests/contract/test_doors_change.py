@@ -11,7 +11,8 @@ import pytest
 from contract.clusters import wait_until
 from contract.doors import SMALL, Opened, through
 from westward.errors import SiteRefused
-from westward.model.job import Array, JobChange, JobState, Launcher, Resources
+from westward.model.job import Array, JobChange, JobState, Launcher
+from westward.model.resources import Resources
 from westward.slurm.client import Known, NotOffered
 
 pytestmark = pytest.mark.lab

@@ -17,7 +17,8 @@ import pytest
 
 from contract.clusters import Judge, wait_until
 from contract.doors import CLUSTERS, DOORS, Looked, Opened, each_cluster, several_doors, through
-from westward.model.job import Array, Attempt, JobState, JobStatus, Launcher, Resources, Submission
+from westward.model.job import Array, Attempt, JobState, JobStatus, Launcher, Submission
+from westward.model.resources import Resources
 from westward.slurm.client import Known
 
 pytestmark = pytest.mark.lab

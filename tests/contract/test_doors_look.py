@@ -12,7 +12,9 @@ import pytest
 
 from contract.clusters import wait_until
 from contract.doors import MIB, NOT_OFFERED, Opened, several_doors, through
-from westward.model.job import AcceleratorRequest, JobChange, JobState, Resources, new_key, slurm_name
+from westward.model.accelerators import AcceleratorRequest
+from westward.model.job import JobChange, JobState, new_key, slurm_name
+from westward.model.resources import Resources
 from westward.slurm.client import Known, NotOffered
 
 pytestmark = pytest.mark.lab

@@ -13,16 +13,9 @@ import pytest
 from contract.clusters import wait_until
 from contract.doors import CLUSTERS, DOORS, MIB, Opened, several_doors, through
 from westward.errors import SiteRefused
-from westward.model.job import (
-    AcceleratorRequest,
-    Array,
-    JobState,
-    Launcher,
-    Resources,
-    Submission,
-    new_key,
-    slurm_name,
-)
+from westward.model.accelerators import AcceleratorRequest
+from westward.model.job import Array, JobState, Launcher, Submission, new_key, slurm_name
+from westward.model.resources import Resources
 
 pytestmark = pytest.mark.lab
 

@@ -16,7 +16,8 @@ from westward.catalogue.load import load_site
 from westward.errors import InputError
 from westward.jobs.template import compose_job
 from westward.model.decision import Cost, Offer
-from westward.model.job import Array, JobSpec, Launcher, Resources, Submission
+from westward.model.job import Array, JobSpec, Launcher, Submission
+from westward.model.resources import Resources
 from westward.model.site import Site
 from westward.slurm.script import RESERVED, render
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from unit.federation.worlds import figure, site
+from westward.catalogue.chips import load_accelerators, own_chips_file, with_power
 from westward.catalogue.gaps import unknown_figures
-from westward.catalogue.chips import load_accelerators, own_chips_file
 from westward.model.site import Observed, ObservedPartition, Power, Prices
 
 CHIPS = load_accelerators()
@@ -42,10 +42,17 @@ def test_a_chip_is_known_from_the_day_of_the_survey_and_from_now() -> None:
 
 @pytest.mark.parametrize("priced", [True, False])
 def test_a_chip_whose_power_nobody_told_is_named_with_the_file_to_tell_it_in(priced: bool) -> None:
-    prices = replace(WHOLE.prices, accelerator_hour={"mi300x": figure(9)} if priced else {})
-    said = unknown_figures(replace(WHOLE, prices=prices, observed=None), CHIPS, () if priced else ["MI300X"])
-    power = f"the power of mi300x (in {own_chips_file()})"
-    assert said == ([power] if priced else ["the price of mi300x", power])
+    prices = replace(WHOLE.prices, accelerator_hour={"x9000": figure(9)} if priced else {})
+    said = unknown_figures(replace(WHOLE, prices=prices, observed=None), CHIPS, () if priced else ["X9000"])
+    power = f"the power of x9000 (in {own_chips_file()})"
+    assert said == ([power] if priced else ["the price of x9000", power])
+
+
+def test_a_chip_is_known_by_its_type_alone_and_without_power_it_is_named() -> None:
+    prices = replace(WHOLE.prices, accelerator_hour={"h100": figure(9), "k100_ai": figure(5)})
+    chips = with_power(CHIPS)
+    said = unknown_figures(replace(WHOLE, prices=prices, observed=None), chips, ["dcu:K100_AI", "gpu:h100"])
+    assert said == [f"the power of k100_ai (in {own_chips_file()})"]
 
 
 def test_the_file_is_named_as_a_user_would(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from unit.federation.worlds import GIB, cluster, full, node, wants
 from westward.federation.predict import fits
-from westward.model.job import Resources
+from westward.model.resources import Resources
 from westward.model.site import ClusterState
 
 

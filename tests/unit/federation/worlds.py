@@ -11,7 +11,9 @@ from typing import Any
 from westward.catalogue.chips import load_accelerators
 from westward.catalogue.load import load_site
 from westward.federation.snapshot import Snapshot
-from westward.model.job import AcceleratorRequest, JobSpec, Resources
+from westward.model.accelerators import AcceleratorRequest
+from westward.model.job import JobSpec
+from westward.model.resources import Resources
 from westward.model.site import Catalogue, ClusterState, Figure, Node, Partition, Site
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

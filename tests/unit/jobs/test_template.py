@@ -11,8 +11,9 @@ import pytest
 from westward.catalogue.load import load_site
 from westward.errors import InputError, NotFound
 from westward.jobs.template import CONF, common_keys, compose_job, templates
+from westward.model.accelerators import AcceleratorRequest
 from westward.model.decision import TERMS, Cost, Offer
-from westward.model.job import AcceleratorRequest, After, Array, Dependency, Launcher, slurm_name
+from westward.model.job import After, Array, Dependency, Launcher, slurm_name
 from westward.slurm.script import render
 
 SHIPPED = sorted(file.stem for file in (CONF / "job").glob("*.yaml"))

@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from westward.errors import InputError, QuantityError
-from westward.model.job import (
-    AcceleratorRequest,
-    After,
-    Array,
-    Dependency,
-    JobState,
-    Resources,
-    array_state,
-    new_key,
-    slurm_name,
-)
+from westward.model.accelerators import AcceleratorRequest
+from westward.model.job import After, Array, Dependency, JobState, array_state, new_key, slurm_name
+from westward.model.resources import Resources
 
 KEY = "a2b3c4d5e6f7"
 SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}~[a-z2-7]{12}")
@@ -75,28 +67,6 @@ def test_totals_over_all_nodes() -> None:
     resources = Resources(nodes=3, ntasks_per_node=4, cpus_per_task=2, accelerators=AcceleratorRequest("h100", 2))
     assert (resources.ntasks, resources.cpus_per_node, resources.accelerator_count) == (12, 8, 6)
     assert Resources(nodes=3).accelerator_count == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "chip", "count", "any_chip"),
-    [
-        ("h100:4", "h100", 4, False),
-        ("H100:1", "h100", 1, False),
-        ("any:2", "any", 2, True),
-        (" a100:8 ", "a100", 8, False),
-    ],
-)
-def test_accelerator_requests(text: str, chip: str, count: int, any_chip: bool) -> None:
-    request = AcceleratorRequest.parse(text)
-    assert (request.chip, request.count, request.any_chip) == (chip, count, any_chip)
-    assert AcceleratorRequest.parse(str(request)) == request
-
-
-@pytest.mark.parametrize("text", ["", "h100", "4", "h100:0", "h100:-1", "h100:four", ":4", "h100:4:2", "h100:4;id"])
-def test_a_bad_accelerator_request_shows_the_form(text: str) -> None:
-    with pytest.raises(QuantityError, match="CHIP:COUNT") as caught:
-        AcceleratorRequest.parse(text)
-    assert caught.value.part == text
 
 
 # slurm.h's job states, as squeue, sacct and slurmrestd spell them

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from westward.errors import WestwardError
+from westward.model.accelerators import Granted
 from westward.model.decision import TERMS, Decision, Offer
 from westward.model.job import Attempt, JobState
 from westward.model.units import format_duration
@@ -254,7 +255,14 @@ def job_facts(job: Job) -> dict[str, Any]:
         "seen_at": job.seen_at,
         "started_at": job.started_at,
         "ended_at": job.ended_at,
+        "granted": granted_text(job) or None,
     }
+
+
+def granted_text(job: Job) -> str:
+    """What its request for accelerators became, as its decision has it; empty where it made none."""
+    granted = (job.decision.get("chosen") or {}).get("granted")
+    return str(Granted(**granted)) if granted else ""
 
 
 def jobs_table(jobs: Sequence[Job]) -> Table:

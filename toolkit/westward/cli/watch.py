@@ -107,6 +107,8 @@ def _line(job: Job) -> Text:
 
 
 def _show(job: Job, result: JobResult) -> None:
+    if granted := show.granted_text(job):
+        show.out.print(Text(show.printable(granted)), soft_wrap=True)
     if result.record is not None and "columns" in result.record:
         name = show.printable(job.name)
         show.out.print(show.record_table(f"{name} at {job.site}, {job.state}", result.record))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from westward.model.accelerators import AcceleratorRequest, ComputeDemand, Granted, format_chip_memory, format_flops
-from westward.model.job import Resources
+from westward.model.resources import Resources
 from westward.model.site import Accelerator, Node
 from westward.model.tres import KINDS, chip_kind, chip_type, is_slice
 

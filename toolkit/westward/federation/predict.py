@@ -8,10 +8,9 @@ from datetime import datetime
 
 from westward.federation.granting import Chips, granted, no_chip, suitable, too_much, ways
 from westward.model.accelerators import ComputeDemand, Granted
-from westward.model.job import Resources
+from westward.model.resources import Resources
 from westward.model.site import ClusterState, Node, Partition
 from westward.model.units import format_bytes, format_walltime
-
 
 _NO_CHIPS: Chips = {}
 

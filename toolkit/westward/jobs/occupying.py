@@ -7,7 +7,7 @@ from typing import Any
 
 from westward.errors import InputError
 from westward.model.accelerators import AcceleratorRequest, ComputeDemand, parse_chip_memory
-from westward.model.job import Resources
+from westward.model.resources import Resources
 from westward.model.units import parse_memory, parse_walltime
 
 # pairs of keys that say one thing in two ways, and what to do where both are said
