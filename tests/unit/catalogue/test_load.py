@@ -12,7 +12,6 @@ import yaml
 import westward
 from westward.catalogue.chips import load_accelerators
 from westward.catalogue.load import known_sites, load_catalogue, load_site, load_sites
-from westward.directories import config_dir
 from westward.errors import InputError, NotFound
 from westward.model.site import RestDoor
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from unit.federation.worlds import NOW, catalogue, cluster, full, job, node, site, snapshot
+from unit.federation.worlds import NOW, catalogue, cluster, figure, full, job, node, site, snapshot, wants
 from westward.errors import NoSiteFits, NotFound, Unreachable
 from westward.federation.router import chosen_offer, route, route_all
 from westward.jobs.template import compose_job
+from westward.model.accelerators import ComputeDemand
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, ClusterState, Power, Prices, Site
@@ -88,6 +89,53 @@ class TestChoice:
         state = replace(state, partitions=(replace(state.partitions[0], name="slow"), state.partitions[0]))
         decision = decide(known=catalogue(site("west")), clusters={"west": state})
         assert [(offer.site, offer.partition) for offer in decision.offers] == [("west", "gpu")]
+
+    def test_a_site_with_two_chips_makes_two_offers_and_the_policy_ranks_them(self) -> None:
+        state = cluster(node("n1", accelerators={"a100": 8}), node("n2"))
+        prices = replace(site("west").prices, accelerator_hour={"a100": figure(3), "h100": figure(8)})
+        known = catalogue(replace(site("west"), prices=prices), site("east", rent=7))
+        decision = decide(job("any:4"), known, {"west": state, "east": cluster()})
+        assert [(offer.site, offer.chip) for offer in decision.offers] == [
+            ("west", "a100"),
+            ("east", "h100"),
+            ("west", "h100"),
+        ]
+        assert decision.chosen is decision.offers[0]
+        assert (
+            chosen_offer(decide(job("any:4"), known, {"west": state, "east": cluster()}, only_site="west")).chip
+            == "a100"
+        )
+
+    def test_compute_is_priced_by_what_it_became(self) -> None:
+        """2 PFLOPS: 3 H100 at 8 or 7 A100 at 3; the rent of an hour decides, and the energy is that of each board."""
+        state = cluster(node("n1", accelerators={"a100": 8}), node("n2"))
+        prices = replace(site("west").prices, accelerator_hour={"a100": figure(3), "h100": figure(8)})
+        asked = replace(
+            job(None), resources=wants(None, compute=ComputeDemand.parse("2PFLOPS@bf16"), nodes_given=False)
+        )
+        decision = decide(asked, catalogue(replace(site("west"), prices=prices)), {"west": state})
+        assert [str(offer.granted) for offer in decision.offers] == [
+            "2PFLOPS@bf16 = 7 x a100 (312 TFLOPS each, 2.184 PFLOPS) on 1 node",
+            "2PFLOPS@bf16 = 3 x h100 (989.5 TFLOPS each, 2.969 PFLOPS) on 1 node",
+        ]
+        assert [offer.cost.compute for offer in decision.offers] == pytest.approx([7 * 3 + 0.05, 3 * 8 + 0.05])
+        assert [offer.energy_kwh for offer in decision.offers] == pytest.approx(
+            [(7 * 400 + 10) / 1000 * 1.2, (3 * 700 + 10) / 1000 * 1.2]
+        )
+
+    def test_a_site_without_a_known_peak_says_so(self) -> None:
+        asked = replace(
+            job(None), resources=wants(None, compute=ComputeDemand.parse("2PFLOPS@bf16"), nodes_given=False)
+        )
+        decision = decide(
+            asked,
+            catalogue(site("old"), site("west")),
+            {"old": cluster(node(accelerators={"k80": 4})), "west": cluster()},
+        )
+        assert [offer.site for offer in decision.offers] == ["west"]
+        assert [rejection.reason for rejection in decision.rejections] == [
+            "gpu: no chip here has a known bf16 peak; it has k80 (unknown)"
+        ]
 
     def test_any_chip_goes_to_one_that_has_a_price(self) -> None:
         """Both kinds of nodes are free; what the site charges for one of them is known."""
