@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ import pytest
 from westward.catalogue.load import load_site
 from westward.errors import InputError
 from westward.jobs.template import compose_job
+from westward.model.accelerators import Granted
 from westward.model.decision import Cost, Offer
 from westward.model.job import Array, JobSpec, Launcher, Submission
 from westward.model.resources import Resources
 from westward.model.site import Site
+from westward.slurm import nativedata, restdata
 from westward.slurm.script import RESERVED, render
 
 HERE = Path(__file__).parent / "data"
@@ -70,6 +73,20 @@ def allreduce_at_h100() -> Submission:
     return render(spec, offer("west", "h100"), a_site(), KEY)
 
 
+def compute_at_three_h100() -> Submission:
+    """2 PFLOPS of bf16, one task for each accelerator."""
+    spec = compose_job("gemm", ["compute=2PFLOPS@bf16", "ntasks_per_accelerator=1"]).spec
+    granted = Granted("2PFLOPS@bf16", "h100", 3, 1, "bf16", 989.5e12)
+    return render(spec, replace(offer("west", "h100"), granted=granted), a_site(), KEY)
+
+
+def compute_at_dcus() -> Submission:
+    """A site that calls its cards by a GRES of their own, on two nodes."""
+    spec = compose_job("gemm", ["compute=2PFLOPS@bf16", "cpus_per_task=4"]).spec
+    granted = Granted("2PFLOPS@bf16", "dcu:K100_AI", 6, 2, "bf16", 192e12, True)
+    return render(spec, replace(offer("west", "dcu:K100_AI"), granted=granted), a_site(), KEY)
+
+
 def gemm_on_cpus() -> Submission:
     spec = compose_job("gemm", ["cpus_per_task=8", "walltime=1-00:00:00", "qos=short", "+env.OMP_NUM_THREADS=8"]).spec
     return render(spec, offer("east", None, "cpu"), a_site("east"), KEY)
@@ -94,6 +111,8 @@ def hostile_at_a_site_with_spaces() -> Submission:
 
 GOLDEN = {
     "allreduce-h100.sbatch": allreduce_at_h100,
+    "compute-h100.sbatch": compute_at_three_h100,
+    "compute-dcu.sbatch": compute_at_dcus,
     "gemm-cpu.sbatch": gemm_on_cpus,
     "array.sbatch": array_with_everything,
     "hostile.sbatch": hostile_at_a_site_with_spaces,
@@ -193,6 +212,23 @@ def test_what_slurmrestd_is_told_is_what_the_script_says() -> None:
     assert options["output"] == submission.stdout
     assert submission.walltime_s == 300
     assert submission.environment["OMPI_MCA_smsc"] == "^cma"
+
+
+@pytest.mark.parametrize(
+    ("make", "gres", "nodes", "tasks"),
+    [(compute_at_three_h100, "gpu:h100:3", 1, 3), (compute_at_dcus, "dcu:K100_AI:6", 2, 1), (allreduce_at_h100, "gpu:h100:4", 2, 1)],
+)  # fmt: skip
+def test_what_a_request_became_is_the_same_through_every_door(
+    make: Callable[[], Submission], gres: str, nodes: int, tasks: int
+) -> None:
+    submission = make()
+    said = options_of(submission.script)
+    assert {f"--gres={gres}", f"--nodes={nodes}", f"--ntasks-per-node={tasks}"} <= set(said)
+    rest = restdata.job_fields(submission)
+    assert (rest["tres_per_node"], rest["nodes"], rest["tasks_per_node"]) == (f"gres/{gres}", str(nodes), tasks)
+    assert rest["tasks"] == nodes * tasks
+    native = nativedata.job_fields(submission)
+    assert (native["gres_per_node"], native["nodes"], native["ntasks_per_node"]) == (gres, nodes, tasks)
 
 
 def test_slurm_s_units_are_rounded_up() -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-from unit.federation.worlds import NOW, catalogue, cluster, full, job, site, snapshot
-from westward.cli.show import decision_facts, decision_table, printable, reason, record_table, say_error, tell_notes
+from unit.federation.worlds import NOW, catalogue, cluster, figure, full, job, node, site, snapshot
+from westward.cli.show import (
+    decision_facts,
+    decision_table,
+    granted_text,
+    printable,
+    reason,
+    record_table,
+    say_error,
+    tell_notes,
+)
 from westward.errors import InputError
 from westward.federation.router import route
+from westward.jobs.template import compose_job
 from westward.model.decision import TERMS, Decision, Policy, Rejection
 from westward.model.site import ClusterState, Power, Prices, Site
 
@@ -91,6 +103,52 @@ class TestDecisionTable:
         decision = decided(overridden=True)
         assert "chosen (named by --site)" in shown(decision_table(decision, "job"))
         assert reason(decision) == "named by --site"
+
+
+class TestGranted:
+    """What the request became, for every site, in the table and for machines; and what the ledger keeps of it."""
+
+    def decided(self) -> Decision:
+        policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+        known = catalogue(site("east", rent=3, chip="a100"), site("west", rent=8))
+        there = {"east": cluster(node(accelerators={"a100": 8})), "west": cluster()}
+        asked = replace(job(None), resources=compose_job("gemm", ["compute=2PFLOPS@bf16"]).spec.resources)
+        return route(asked, policy, "ningxia", known, snapshot(there), NOW)
+
+    def test_the_table_has_a_line_for_each_offer(self) -> None:
+        text = shown(decision_table(self.decided(), "job"))
+        assert "east/gpu: 2PFLOPS@bf16 = 7 x a100 (312 TFLOPS each, 2.184 PFLOPS) on 1 node" in text
+        assert "west/gpu: 2PFLOPS@bf16 = 3 x h100 (989.5 TFLOPS each, 2.969 PFLOPS) on 1 node" in text
+
+    def test_machines_get_the_numbers_and_the_sentence(self) -> None:
+        facts = decision_facts(self.decided())
+        assert facts["chosen"]["granted"] == {
+            "asked": "2PFLOPS@bf16", "chip": "a100", "per_node": 7, "nodes": 1, "count": 7, "precision": "bf16", "peak_flops": 312e12,
+            "estimated": False, "text": "2PFLOPS@bf16 = 7 x a100 (312 TFLOPS each, 2.184 PFLOPS) on 1 node",
+        }  # fmt: skip
+        assert [offer["granted"]["chip"] for offer in facts["offers"]] == ["a100", "h100"]
+        json.dumps(facts, default=str)
+
+    def test_a_job_without_accelerators_has_none(self) -> None:
+        policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+        decision = route(job(None), policy, "ningxia", catalogue(site("west")), snapshot({"west": cluster()}), NOW)
+        assert decision_facts(decision)["chosen"]["granted"] is None
+
+    def test_of_two_chips_at_one_site_the_reason_names_the_chip(self) -> None:
+        policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+        state = cluster(node("n1", accelerators={"a100": 8}), node("n2"))
+        prices = replace(site("west").prices, accelerator_hour={"a100": figure(3), "h100": figure(8)})
+        known = catalogue(replace(site("west"), prices=prices))
+        decision = route(job("any:4"), policy, "ningxia", known, snapshot({"west": state}), NOW)
+        assert ", with h100 " in reason(decision)
+
+    def test_the_ledger_s_decision_gives_it_back(self) -> None:
+        decision = self.decided()
+        kept = json.loads(json.dumps({**asdict(decision), "decided_at": ""}))
+        job = SimpleNamespace(decision=kept)
+        assert granted_text(job) == str(decision.chosen and decision.chosen.granted)  # type: ignore[arg-type]
+        for old in ({}, {"chosen": None}, {"chosen": {"chip": "h100"}}):
+            assert granted_text(SimpleNamespace(decision=old)) == ""  # type: ignore[arg-type]
 
 
 class TestRecordTable:
