@@ -71,6 +71,12 @@ class TestPlan:
         assert became["west"]["text"] == "2PFLOPS@bf16 = 3 x h100 (989.5 TFLOPS each, 2.969 PFLOPS) on 1 node"
         assert {rejection["site"] for rejection in facts["rejections"]} == {"east", "south"}
 
+    def test_each_point_of_a_sweep_in_its_own_way(self) -> None:
+        done = planned("compute=1PFLOPS@bf16,3PFLOPS@bf16", "-m")
+        assert [line.split()[1:7] for line in lines(done.stdout, " west ")] == [
+            ["west", "gpu", "2", "x", "h100", "now"], ["west", "gpu", "4", "x", "h100", "?"],
+        ]  # fmt: skip
+
     def test_any_chip_is_one_of_each_site_by_the_words_of_that_site(self) -> None:
         done = planned("accelerators=any:4", "--site", "east")
         assert done.returncode == 0

@@ -30,6 +30,7 @@ from westward.model.site import (
     ShellDoor,
     Site,
 )
+from westward.model.tres import chip_type
 from westward.model.units import format_walltime, parse_walltime
 from westward.yamlfile import Reader
 
@@ -175,7 +176,7 @@ def _prices(prices: Reader) -> Prices:
 
 
 def _rents(chips: Reader) -> dict[str, Figure]:
-    return {chip.lower(): _figure(chips.section(chip)) for chip in chips.names() if _is_known(chips, chip)}
+    return {chip_type(chip): _figure(chips.section(chip)) for chip in chips.names() if _is_known(chips, chip)}
 
 
 def _power(power: Reader) -> Power:
@@ -272,7 +273,7 @@ def _association(account: Reader) -> Association:
 def site_text(site: Site) -> str:
     """The description of a site: what `read_site` reads. Its chips without a price are listed as unknown, to be filled in."""
     partitions = site.observed.partitions if site.observed else ()
-    chips = {chip.lower() for partition in partitions for chip in partition.accelerators}
+    chips = {chip_type(chip) for partition in partitions for chip in partition.accelerators}
     prices: dict[str, Any] = {
         "currency": site.prices.currency or UNKNOWN,
         "accelerator_hour": {

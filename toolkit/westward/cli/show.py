@@ -126,7 +126,7 @@ def sweep_table(points: Sequence[tuple[str, Decision, WestwardError | None]]) ->
             escape(printable(label)),
             offer.site,
             offer.partition,
-            offer.chip or "-",
+            escape(printable(f"{offer.granted.count} x {offer.chip}")) if offer.granted else offer.chip or "-",
             _start(offer.start_in_s),
             _number(offer.energy_kwh, " kWh"),
             _number(offer.carbon_kg, " kg"),
