@@ -110,6 +110,9 @@ class _Loader(yaml.SafeLoader):
             ) from error
 
 
+_OURS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def read_yaml(text: str, file: Path) -> Reader:
     """A mapping from YAML text; `file` is what errors call it.
 
@@ -132,14 +135,18 @@ def _load(text: str) -> object:
         loader.dispose()
 
 
-def open_yaml(file: Path) -> Reader:
+def open_yaml(file: Path, ours: bool = False) -> Reader:
     """A YAML file with a mapping at its top.
+
+    Args:
+        ours: it comes with Westward: read by libyaml where PyYAML has it, which takes a tenth of the time and says less of an error.
 
     Raises:
         InputError: it cannot be read, is not YAML, or holds something else.
     """
     try:
-        return read_yaml(file.read_text(), file)
+        text = file.read_text()
+        return Reader(yaml.load(text, _OURS), file) if ours else read_yaml(text, file)  # noqa: S506 - one of the safe loaders
     except OSError as error:
         raise InputError(f"cannot read '{file}': {error.strerror}") from error
     except UnicodeDecodeError as error:

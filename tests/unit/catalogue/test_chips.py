@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from westward.catalogue.chips import SHIPPED, load_accelerators, own_chips_file, read_chips, with_power
+from westward.catalogue.chips import SHIPPED, load_accelerators, own_chips_file, read_chips, shipped_chips, with_power
 from westward.catalogue.load import known_chips
 from westward.errors import InputError
 from westward.model.accelerators import PRECISIONS
@@ -33,6 +33,10 @@ def test_every_figure_has_one_document_with_its_address_and_its_year(chip: Accel
         assert len(origin.source) > 10
         assert (origin.url or "").startswith(("https://", "http://"))
         assert 2017 <= int(origin.as_of) <= 2026
+
+
+def test_the_shipped_file_reads_alike_in_both_ways() -> None:
+    assert shipped_chips() == read_chips(SHIPPED)
 
 
 @each

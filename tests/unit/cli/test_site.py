@@ -221,30 +221,30 @@ class TestWhatToFillIn:
 
     @pytest.fixture(autouse=True)
     def a_chip_that_nobody_knows(self, behind: dict[str, Answering | WestwardError]) -> None:
-        behind[f"shell {SSH}"] = Answering(state_=cluster(node(accelerators={"MI300X": 8}), default=True))
+        behind[f"shell {SSH}"] = Answering(state_=cluster(node(accelerators={"X9000": 8}), default=True))
 
     def test_add_and_show_name_the_chip_and_where_its_power_goes(self, westward: Westward) -> None:
         for words in (("add", "west", SSH), ("show", "west"), ("show", "west", "--json")):
             said = westward(*words).output.replace("\n", "")
-            assert "the price of mi300x" in said, words
-            assert f"the power of mi300x (in {config_dir()}/accelerators.yaml)" in said, words
+            assert "the price of x9000" in said, words
+            assert f"the power of x9000 (in {config_dir()}/accelerators.yaml)" in said, words
 
     def test_show_names_a_chip_that_the_description_does_not(self, westward: Westward) -> None:
         westward("add", "west", SSH)
         content = yaml.safe_load(the_file().read_text())
         del content["observed"], content["prices"]
         the_file().write_text(yaml.safe_dump(content))
-        assert "the price of mi300x" in westward("show", "west").output
+        assert "the price of x9000" in westward("show", "west").output
 
     def test_a_file_of_chips_that_cannot_be_read_hides_nothing(
         self, westward: Westward, caplog: pytest.LogCaptureFixture
     ) -> None:
         config_dir().mkdir(parents=True)
-        (config_dir() / "accelerators.yaml").write_text("mi300x: fast")
+        (config_dir() / "accelerators.yaml").write_text("x9000: fast")
         result = westward("add", "west", SSH)
         assert result.exit_code == 0, result.output
-        assert "the power of mi300x" in result.output
-        assert "accelerators.yaml: mi300x" in caplog.text
+        assert "the power of x9000" in result.output
+        assert "accelerators.yaml: x9000" in caplog.text
 
 
 def test_the_list_asks_nobody(westward: Westward, behind: dict[str, Answering | WestwardError]) -> None:

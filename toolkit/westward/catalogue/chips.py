@@ -6,6 +6,7 @@ A chip's figures stand beside the document they are from; figures from other doc
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 
 from westward.directories import config_dir
@@ -29,7 +30,13 @@ def load_accelerators() -> dict[str, Accelerator]:
         InputError: a file is wrong, or two chips of a file have one name.
     """
     own = own_chips_file()
-    return {**read_chips(SHIPPED), **(read_chips(own) if own.is_file() else {})}
+    return {**shipped_chips(), **(read_chips(own) if own.is_file() else {})}
+
+
+@cache
+def shipped_chips() -> Mapping[str, Accelerator]:
+    """The chips that come with Westward, by every name."""
+    return _chips(open_yaml(SHIPPED, ours=True))
 
 
 def with_power(chips: Mapping[str, Accelerator]) -> Collection[str]:
@@ -43,8 +50,12 @@ def read_chips(file: Path) -> dict[str, Accelerator]:
     Raises:
         InputError: it is wrong, or two chips have one name.
     """
+    return _chips(open_yaml(file))
+
+
+def _chips(file: Reader) -> dict[str, Accelerator]:
     chips: dict[str, Accelerator] = {}
-    for name, described in open_yaml(file).sections():
+    for name, described in file.sections():
         chip = _chip(name, described)
         for known in (name.lower(), *chip.aliases):
             if known in chips:

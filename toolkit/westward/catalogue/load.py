@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from westward.catalogue.chips import SHIPPED, load_accelerators, own_chips_file, read_chips, with_power
+from westward.catalogue.chips import load_accelerators, own_chips_file, shipped_chips, with_power
 from westward.catalogue.sitefile import read_site
 from westward.directories import config_dir, state_dir
 from westward.errors import InputError, NotFound
@@ -87,7 +87,7 @@ def known_chips(tell: Tell = warn) -> Collection[str]:
         return with_power(load_accelerators())
     except InputError as error:
         tell(str(own_chips_file()), error)
-        return with_power(read_chips(SHIPPED))
+        return with_power(shipped_chips())
 
 
 def site_files() -> list[Path]:
