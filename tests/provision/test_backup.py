@@ -71,7 +71,7 @@ def test_a_controller_that_has_lost_everything_gets_it_back(
     back = westward("site", "restore", site[0], str(backup), *site[1:], timeout_s=900)
     assert back.status == 0, back.out[-4000:] + back.err
     told = " ".join(back.out.split())
-    assert f"{jobs['passes']} ran when the backup was made and are on no node now." in told
+    assert f"msg: {jobs['passes']} ran when the backup was made and are on no node now." in told
     assert f"unless you say scancel {jobs['passes']}" in told
     assert key == fleet.said("ctl", "sha256sum", key.split()[1])
     queue = {line.split("|")[0]: line for line in fleet.said("login", "squeue", "-h", "-o", "%i|%T|%u").splitlines()}
