@@ -54,6 +54,7 @@ def run(
     inherit: bool = True,
     secrets: Sequence[str] = (),
     check: bool = True,
+    folder: str | None = None,
 ) -> Completed:
     """Run a program to its end.
 
@@ -64,6 +65,7 @@ def run(
         environment: variables added to this process's own.
         inherit: False where `environment` is all that the program gets; it is still looked for along this process's own PATH.
         check: raise when the status is not 0.
+        folder: where it runs; this process's own working directory unless it is named.
 
     Raises:
         Unreachable: the program is not installed.
@@ -89,8 +91,11 @@ def run(
             errors="replace",
             timeout=timeout_s,
             check=False,
+            cwd=folder,
         )
     except FileNotFoundError as error:
+        if folder is not None and not os.path.isdir(folder):
+            raise WestwardError(f"there is no directory '{folder}' on this host") from error
         raise Unreachable(f"the program '{shown[0]}' is not installed here") from error
     except OSError as error:
         raise WestwardError(f"the program '{shown[0]}' cannot be started: {error.strerror}") from error

@@ -70,6 +70,7 @@ def read_site(top: Reader) -> Site:
             _absolute(top, "inventory", path)
             for path in _words(top, "inventory", "paths was expected, as for ansible-playbook -i")
         ),
+        home=top.take("home", bool, False),
     )
     if site.power.price_per_kwh and site.prices.currency is None:
         raise top.error("prices.currency", "is missing: in which currency is power.price_per_kwh?")
@@ -292,6 +293,7 @@ def site_text(site: Site) -> str:
         _dump({"access": access, **_given(site, "root", "account", "qos", "mpi")}),
         _dump({"environment": dict(site.environment)}) if site.environment else "",
         _dump({"inventory": [str(path) for path in site.inventory]}) if site.inventory else "",
+        _dump({"home": True}) if site.home else "",
         _dump({"links": {region: {"rtt_ms": _figure_fields(link.rtt_ms)} for region, link in site.links.items()}}),
         *([_FILL_IN + "\n"] if some_unknown else []),
         _dump({"prices": prices, "power": power}),

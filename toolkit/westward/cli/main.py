@@ -20,6 +20,7 @@ from westward.errors import WestwardError
 COMMANDS = {
     "plan": ("submit", "plan"),
     "submit": ("submit", "submit"),
+    "route": ("route", "route"),
     "templates": ("submit", "templates"),
     "jobs": ("jobs", "jobs"),
     "watch": ("jobs", "watch"),
@@ -47,12 +48,13 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, name = COMMANDS[cmd_name]
-        found = getattr(importlib.import_module(f"westward.cli.{module}"), name)
+        imported = importlib.import_module(f"westward.cli.{module}")
+        found = getattr(imported, name)
         if isinstance(found, typer.Typer):
             group = found
         else:
             group = typer.Typer(pretty_exceptions_enable=False, context_settings=_SETTINGS, add_completion=False)
-            group.command(cmd_name)(found)
+            group.command(cmd_name, context_settings=getattr(imported, "SETTINGS", None))(found)
         command = typer.main.get_command(group)
         command.name = cmd_name
         return command

@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from westward.errors import QuantityError
+from westward.model.batchscript import BatchScript
 from westward.model.resources import Resources
 
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -132,6 +133,7 @@ class JobSpec:
         requeue: whether the cluster may start it again after a node failed or a more urgent job took its place.
         idempotent: two runs at once do no harm, so it is submitted without a hold: one request instead of two.
         options: more of sbatch's long options, by name without dashes; None for an option that takes no value.
+        script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
     """
 
     name: str
@@ -150,11 +152,12 @@ class JobSpec:
     requeue: bool = False
     idempotent: bool = False
     options: Mapping[str, str | None] = field(default_factory=dict)
+    script: BatchScript | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One job as a cluster takes it, the same through every door.
+    """One job as a cluster takes it, the same through every door. None leaves a thing to the cluster.
 
     Attributes:
         name: the name that carries our key.
@@ -165,20 +168,21 @@ class Submission:
         dependency: as --dependency takes it: Slurm job ids of this cluster.
         begin_at: seconds since the epoch, UTC.
         hold: it cannot start before `release`.
-        options: more of sbatch's long options, as in JobSpec.
+        options: more of sbatch's long options, as in JobSpec; of a script of the user's own, all that have no field here.
+        arguments: what a script of the user's own is called with; None for a script that Westward wrote, whose #SBATCH lines say everything.
     """
 
     name: str
-    partition: str
+    partition: str | None
     account: str | None
     qos: str | None
-    nodes: int
-    ntasks: int
-    ntasks_per_node: int
-    cpus_per_task: int
+    nodes: int | None
+    ntasks: int | None
+    ntasks_per_node: int | None
+    cpus_per_task: int | None
     mem_per_node_mib: int | None
     gres: str | None
-    walltime_s: int
+    walltime_s: int | None
     root: str
     directory: str
     stdout: str
@@ -187,9 +191,10 @@ class Submission:
     array: str | None = None
     dependency: str | None = None
     begin_at: int | None = None
-    requeue: bool = False
+    requeue: bool | None = False
     hold: bool = True
     options: Mapping[str, str | None] = field(default_factory=dict)
+    arguments: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

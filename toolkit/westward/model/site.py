@@ -197,6 +197,7 @@ class Site:
         mpi: what `srun --mpi=` is called there.
         links: by region of the user.
         inventory: for its sysadmin: what the playbooks manage it by, paths as for `ansible-playbook -i`.
+        home: the user's own batch scripts are made for this cluster: its accounts, paths and modules.
     """
 
     name: str
@@ -215,6 +216,7 @@ class Site:
     environment: Mapping[str, str] = field(default_factory=dict)
     observed: Observed | None = None
     inventory: tuple[Path, ...] = ()
+    home: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,14 @@ class Request:
         stdin: what it reads; empty for nothing.
         keep: variables of the login environment that it gets; no others.
         variables: more of them.
+        folder: where it runs; empty where that does not matter.
     """
 
     argv: tuple[str, ...]
     stdin: str = ""
     keep: tuple[str, ...] = QUERY
     variables: Mapping[str, str] = field(default_factory=lambda: PLAIN)
+    folder: str = ""
 
 
 Answer = Completed | WestwardError
@@ -88,6 +90,7 @@ def _run(request: Request, timeout_s: float) -> Answer:
             environment={**kept, **request.variables},
             inherit=False,
             check=False,
+            folder=request.folder or None,
         )
     except process.RanTooLong as error:
         return InDoubt(str(error))

@@ -93,6 +93,8 @@ OPTIONS: Mapping[str, Convert] = {
 
 def refused(submission: Submission) -> str:
     """Why pyslurm cannot take that submission in full; empty where it can."""
+    if submission.arguments is not None:
+        return "a batch script of the user's own goes through a shell door or slurmrestd only"
     if not submission.environment:
         return "a job without a variable of its own would get all those of this process from pyslurm"
     for name, value in submission.options.items():
@@ -115,7 +117,7 @@ def job_fields(submission: Submission) -> dict[str, Any]:
         "cpus_per_task": submission.cpus_per_task,
         "memory_per_node": submission.mem_per_node_mib,
         "gres_per_node": submission.gres,
-        "time_limit": _minutes(submission.walltime_s),
+        "time_limit": None if submission.walltime_s is None else _minutes(submission.walltime_s),
         "working_directory": submission.root,
         "standard_output": submission.stdout,
         "environment": {**_of_sbatch(submission), **submission.environment},

@@ -140,19 +140,52 @@ def _switches(value: str | None) -> Fields:
     return fields | ({"wait_for_switch": parse_walltime(wait)} if wait else {})
 
 
+def _gres(value: str | None) -> Fields:
+    words = [word for word in (value or "").split(",") if word]
+    if not words or any("/" in word or "=" in word for word in words):
+        raise _Meaningless("write NAME[:TYPE][:COUNT],...")
+    return {"tres_per_node": ",".join(f"gres/{word}" for word in words)}
+
+
+def _limit(value: str | None) -> Fields:
+    if (value or "").upper() in ("UNLIMITED", "INFINITE"):
+        return {"time_limit": {"set": True, "infinite": True, "number": 0}}
+    return {"time_limit": number(-(-parse_walltime(value or "") // 60))}
+
+
+def _begin(value: str | None) -> Fields:
+    match = re.fullmatch(r"uts(\d{1,11})", value or "")
+    if match is None:
+        raise _Meaningless(
+            "it is read in the time zone of the host of sbatch; write now+90minutes, or uts and seconds since 1970"
+        )
+    return {"begin_time": number(int(match[1]))}
+
+
+def _nodes(value: str | None) -> Fields:
+    if not re.fullmatch(r"\d{1,7}(-\d{1,7})?", value or ""):
+        raise _Meaningless("write MIN or MIN-MAX")
+    return {"nodes": value}
+
+
 TABLE: Mapping[str, Callable[[str | None], Fields]] = {
+    "begin": _begin,
     "comment": _text("comment"),
     "constraint": _text("constraints"),
     "contiguous": _switch("contiguous"),
     "cpus-per-gpu": lambda value: {"cpus_per_tres": f"gres/gpu:{_integer(value)}"},
+    "cpus-per-task": _count("cpus_per_task"),
     "delay-boot": lambda value: {"delay_boot": parse_walltime(value or "")},
     "error": _text("standard_error"),
     "exclude": _words("excluded_nodes"),
     "exclusive": _one_of("shared", _SHARED),
+    "export": lambda value: {},  # it is in the job's environment
     "extra": _text("extra"),
     "gpus": _gpus("tres_per_job"),
+    "gpus-per-node": _gpus("tres_per_node"),
     "gpus-per-task": _gpus_per_task,
     "gpus-per-socket": _gpus("tres_per_socket"),
+    "gres": _gres,
     "gres-flags": _one_of("flags", {"enforce-binding": "GRES_BINDING_ENFORCED", "disable-binding": "GRES_BINDING_DISABLED"}),
     "input": _text("standard_input"),
     "kill-on-invalid-dep": _one_of("flags", {"yes": "KILL_INVALID_DEPENDENCY", "no": "NO_KILL_INVALID_DEPENDENCY"}),
@@ -160,25 +193,31 @@ TABLE: Mapping[str, Callable[[str | None], Fields]] = {
     "mail-type": _mail,
     "mail-user": _text("mail_user"),
     "mcs-label": _text("mcs_label"),
+    "mem": lambda value: {"memory_per_node": number(_mib(value))},
     "mem-per-cpu": lambda value: {"memory_per_cpu": number(_mib(value))},
     "mem-per-gpu": lambda value: {"memory_per_tres": f"gres/gpu:{_mib(value)}"},
     "mincpus": _count("minimum_cpus_per_node"),
     "network": _text("network"),
     "nice": lambda value: {"nice": 100 if value is None else _integer(value)},
+    "no-requeue": _switch("requeue", on=False),
     "nodelist": _words("required_nodes"),
+    "nodes": _nodes,
     "ntasks": _count("tasks"),
     "ntasks-per-core": _count("tasks_per_core"),
+    "ntasks-per-node": _count("tasks_per_node"),
     "ntasks-per-socket": _count("tasks_per_socket"),
     "open-mode": _one_of("open_mode", {"append": "APPEND", "truncate": "TRUNCATE"}),
     "overcommit": _switch("overcommit"),
     "oversubscribe": _one_of("shared", {"": "oversubscribe"}),
     "prefer": _text("prefer"),
+    "requeue": _switch("requeue"),
     "reservation": _text("reservation"),
     "signal": _signal,
     "sockets-per-node": _count("sockets_per_node"),
     "spread-job": _flag("SPREAD_JOB"),
     "switches": _switches,
     "threads-per-core": _count("threads_per_core"),
+    "time": _limit,
     "time-min": lambda value: {"time_minimum": number(-(-parse_walltime(value or "") // 60))},
     "tmp": lambda value: {"temporary_disk_per_node": _mib(value)},
     "use-min-nodes": _flag("PREFER_MINIMUM_NODE_COUNT"),

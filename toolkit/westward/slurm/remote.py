@@ -93,12 +93,22 @@ def program(requests: Sequence[Request], token: str) -> str:
         command = f"${{p{names.index(request.argv[0])}:-{shlex.quote(request.argv[0])}}}"
         words = " ".join(["env -i", *kept, *given, f'"{command}"', shlex.join(request.argv[1:])])
         told = f"s=$?; printf '%s {number} %d\\n' {token} $s; printf '%s {number} %d\\n' {token} $s >&2"
-        if request.stdin:
-            script = request.stdin if request.stdin.endswith("\n") else request.stdin + "\n"
-            lines.append(f"{{ {words} <<'{token}'\n{script}{token}\n{told}; }}")
-        else:
-            lines.append(f"{{ {words} </dev/null; {told}; }}")
+        if request.folder:
+            folder = shlex.quote(request.folder)
+            missing = shlex.quote(f"sbatch: error: there is no directory {request.folder} there")
+            words = f"cd -- {folder} 2>/dev/null || {{ printf '%s\\n' {missing} >&2; false; }} && {words}"
+            told = f"{told}; cd /"
+        lines.append(f"{{ {_fed(words, request.stdin, token)}{told}; }}")
     return "\n".join(lines) + "\n"
+
+
+def _fed(words: str, stdin: str, token: str) -> str:
+    """A command that reads this text, to the byte: a here-document ends with a line break, whatever the text does."""
+    if not stdin:
+        return f"{words} </dev/null; "
+    if stdin.endswith("\n"):
+        return f"{words} <<'{token}'\n{stdin}{token}\n"
+    return f"printf %s {shlex.quote(stdin)} | {{ {words}; }}; "
 
 
 class _Conversation:

@@ -20,6 +20,7 @@ from westward.model.units import from_epoch, whole_minutes_s
 from westward.slurm.faults import Fault, numbered, worded
 from westward.slurm.looking import exited, never_started, why
 from westward.slurm.options import number, option_fields
+from westward.slurm.routed import rest_environment
 
 Record = Mapping[str, Any]
 MIB = 1024**2
@@ -37,16 +38,17 @@ def job_fields(submission: Submission) -> dict[str, Any]:
         "partition": submission.partition,
         "account": submission.account,
         "qos": submission.qos,
-        "nodes": str(submission.nodes),
+        "nodes": None if submission.nodes is None else str(submission.nodes),
         "tasks": submission.ntasks,
         "tasks_per_node": submission.ntasks_per_node,
         "cpus_per_task": submission.cpus_per_task,
         "memory_per_node": _number(submission.mem_per_node_mib),
         "tres_per_node": f"gres/{submission.gres}" if submission.gres else None,
-        "time_limit": number(_minutes(submission.walltime_s)),
+        "time_limit": None if submission.walltime_s is None else number(_minutes(submission.walltime_s)),
         "current_working_directory": submission.root,
         "standard_output": submission.stdout,
-        "environment": [f"{name}={value}" for name, value in sorted(submission.environment.items())],
+        "environment": [f"{name}={value}" for name, value in sorted(rest_environment(submission).items())],
+        "argv": [submission.name, *submission.arguments] if submission.arguments else None,
         "array": submission.array,
         "dependency": submission.dependency,
         "begin_time": _number(submission.begin_at),

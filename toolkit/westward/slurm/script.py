@@ -19,6 +19,7 @@ from westward.model.job import JobChange, JobSpec, Launcher, Submission, slurm_n
 from westward.model.site import Site
 from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
+from westward.slurm import routed
 
 if TYPE_CHECKING:
     import jinja2
@@ -46,6 +47,8 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
     Raises:
         InputError: the site does not say how MPI programs are started and the job needs it, or an option cannot be passed on.
     """
+    if spec.script is not None:
+        return routed.render(spec, spec.script, offer, site, key, dependency)
     name = slurm_name(spec.name, key)
     resources = spec.resources.at(offer.granted)
     accelerators = resources.accelerators

@@ -154,11 +154,16 @@ def job(found: Sequence[Any]) -> Job:
     return Job(
         **values
         | {
-            "submission": Submission(**values["submission"]),
+            "submission": _submission(values["submission"]),
             "outputs": tuple(values["outputs"]),
             "waits_for": tuple(Dependency.parse(text) for text in values["waits_for"]),
         }
     )
+
+
+def _submission(found: Mapping[str, Any]) -> Submission:
+    arguments = found.get("arguments")
+    return Submission(**{**found, "arguments": None if arguments is None else tuple(arguments)})
 
 
 def job_again(known: Job, found: Sequence[Any]) -> Job:

@@ -1,0 +1,268 @@
+"""`westward route`: an existing batch script, unchanged."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from westward.catalogue.load import load_catalogue
+from westward.cli import show
+from westward.cli.watch import finish, watch_to_end
+from westward.errors import InputError
+from westward.federation.pinned import home_site, pinned
+from westward.federation.router import chosen_offer
+from westward.federation.router import route as choose_site
+from westward.federation.snapshot import take_snapshot
+from westward.jobs.lifecycle import Jobs
+from westward.jobs.template import compose_job
+from westward.model.batchscript import BatchScript, Given
+from westward.model.decision import Decision
+from westward.model.job import KEY_LENGTH, JobSpec, Submission
+from westward.model.site import Catalogue, RestDoor, Site
+from westward.slurm.obstacles import Obstacle, obstacles
+from westward.slurm.options import refused_option
+from westward.slurm.routed import spec_of
+from westward.slurm.sbatchfile import load, read_script, split_command_line
+from westward.slurm.sbatchoptions import Takes
+from westward.slurm.script import render
+from westward.store.ledger import Job, Ledger
+
+# options of Westward's own, which may stand among those of sbatch
+OWN = {
+    "site": Takes.VALUE,
+    "plan": Takes.NOTHING,
+    "portable": Takes.NOTHING,
+    "policy": Takes.VALUE,
+    "detach": Takes.NOTHING,
+    "json": Takes.NOTHING,
+}
+USAGE = "westward route [--site SITE] [--plan] [OPTION OF SBATCH]... SCRIPT [ARGUMENT]..."
+# short options are sbatch's, -h among them
+SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a command line asks for."""
+
+    script: BatchScript
+    site: str | None
+    plan: bool
+    portable: bool
+    policy: str | None
+    detach: bool
+    as_json: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A script and the site it goes to."""
+
+    spec: JobSpec
+    home: Site
+    decision: Decision
+    found: list[Obstacle]
+    portable: bool
+
+
+def route(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[OPTION OF SBATCH]... SCRIPT [ARGUMENT]...", help="As they are given to sbatch."),
+    ],
+    site: Annotated[
+        str | None, typer.Option("--site", help="Run here. Without it: the site that is described as home.")
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would be submitted, and what ties the script to its site.")
+    ] = False,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Every site has what the script names: the policy may choose among them.")
+    ] = False,
+    policy: Annotated[str | None, typer.Option("--policy", help="By which a portable script's site is chosen.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")
+    ] = False,
+    as_json: show.AsJson = False,
+) -> None:
+    """Submit an existing sbatch script, unchanged, and watch it.
+
+    Options and arguments are those of sbatch, in its order: the command line goes before SBATCH_... variables, and these before the
+    script's #SBATCH lines. The script runs at its home, where its accounts, modules and paths are, unless nothing ties it there.
+    """
+    own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "detach": detach, "json": as_json}
+    wish = _wish(words, own)
+    catalogue = load_catalogue()
+    routed = _routed(wish, catalogue)
+    if wish.plan:
+        _show_plan(routed, catalogue, wish.as_json)
+        return
+    _submit(routed, catalogue, wish)
+
+
+def _wish(words: list[str], own: dict[str, Any]) -> Wish:
+    given, rest = split_command_line(words, OWN)
+    if not rest:
+        raise InputError("no script is named", USAGE)
+    said = {**own, **{option.name: option.value or True for option in given if option.name in OWN}}
+    path = Path(rest[0])
+    script = read_script(
+        rest[0],
+        load(path),
+        environment=os.environ,
+        command_line=[option for option in given if option.name not in OWN],
+        arguments=rest[1:],
+        submitted_from=os.getcwd(),
+    )
+    return Wish(script, said["site"], said["plan"], said["portable"], said["policy"], said["detach"], said["json"])
+
+
+def _routed(wish: Wish, catalogue: Catalogue) -> Routed:
+    spec, now = spec_of(wish.script, datetime.now(UTC)), datetime.now(UTC)
+    script = spec.script or wish.script
+    if wish.portable and wish.site is None:
+        home = home_site(catalogue.sites, min(catalogue.sites, default=None))
+    else:
+        home = home_site(catalogue.sites, wish.site)
+    found = obstacles(script, home)
+    portable = wish.portable or not found
+    if wish.site is not None or not portable:
+        return Routed(spec, home, pinned(script, home, catalogue, now), found, portable)
+    if script.value("time") is None:
+        raise InputError(
+            f"{script.file}: a site is chosen for a job with a time limit", "add #SBATCH --time=..., or name the --site"
+        )
+    asked = compose_job("command", ["command=[true]", *([f"policy={wish.policy}"] if wish.policy else [])])
+    snapshot = take_snapshot(catalogue.sites)
+    return Routed(spec, home, choose_site(spec, asked.policy, asked.region, catalogue, snapshot, now), found, portable)
+
+
+def _submit(routed: Routed, catalogue: Catalogue, wish: Wish) -> None:
+    chosen_offer(routed.decision, wish.site)
+    ledger = Ledger()
+    with Jobs(ledger, catalogue.sites) as running:
+        show.tell_undecided(running.settle())
+        try:
+            job = running.submit(routed.spec, routed.decision)
+        except KeyboardInterrupt:
+            show.tell_interrupted()
+            raise
+        if not wish.as_json:
+            _tell_submitted(job, routed)
+        if not wish.detach:
+            job = watch_to_end(running, ledger, job, live=not wish.as_json)
+    if not wish.detach:
+        finish(job, catalogue.sites, wish.as_json)
+    elif wish.as_json:
+        show.print_json(show.job_facts(job))
+
+
+def _tell_submitted(job: Job, routed: Routed) -> None:
+    why = show.reason(routed.decision) if routed.decision.policy != "home" else _why_there(routed)
+    show.out.print(
+        Text.assemble(
+            (show.printable(job.name), "bold"),
+            " is job ",
+            (job.key, "bold"),
+            " at ",
+            (job.site, "bold"),
+            f", Slurm id {job.job_id} ({why})",
+        ),
+        soft_wrap=True,
+    )
+
+
+def _why_there(routed: Routed) -> str:
+    count = len(routed.found)
+    if not count:
+        return "named by --site"
+    return (
+        f"its home: {count} {'things tie' if count != 1 else 'thing ties'} it there; 'westward route --plan' lists them"
+    )
+
+
+def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
+    offer = chosen_offer(routed.decision)
+    site = catalogue.sites[offer.site]
+    submission = render(routed.spec, offer, site, "k" * KEY_LENGTH)
+    if as_json:
+        show.print_json(_facts(routed, site, submission))
+        return
+    if routed.decision.policy != "home":
+        show.out.print(show.decision_table(routed.decision, routed.spec.name))
+    for line in _summary(routed, site, submission):
+        show.out.print(Text(show.printable(line)), soft_wrap=True)
+    show.out.print(_options_table(routed.spec))
+    if routed.found:
+        show.out.print(_obstacles_table(routed))
+
+
+def _summary(routed: Routed, site: Site, submission: Submission) -> list[str]:
+    script = routed.spec.script
+    assert script is not None
+    refused = _refused(site, submission)
+    why = "portable" if routed.decision.policy != "home" else _why_there(routed).partition(";")[0]
+    return [
+        f"{script.file}: would be submitted at {site.name} ({why}), {len(script.text.encode()):,} bytes as they are",
+        f"  name       {submission.name} ({'k' * KEY_LENGTH} stands for the key that submit makes)",
+        f"  directory  {submission.root}",
+        f"  stdout     {submission.stdout}",
+        *([f"  arguments  {' '.join(map(repr, script.arguments))}"] if script.arguments else []),
+        *(f"  not through {door}: {reason}" for door, reason in refused.items()),
+    ]
+
+
+def _refused(site: Site, submission: Submission) -> dict[str, str]:
+    """The doors of a site that cannot take the job, and why."""
+    reasons = {
+        str(door): refused_option(submission.options, "slurmrestd") for door in site.doors if isinstance(door, RestDoor)
+    }
+    return {door: reason for door, reason in reasons.items() if reason}
+
+
+def _options_table(spec: JobSpec) -> Any:
+    assert spec.script is not None
+    made = show.table("options", "option", "value", "from")
+    for given in spec.script.options.values():
+        made.add_row(f"--{given.name}", Text(show.printable(given.value or "")), given.origin)
+    return made
+
+
+def _obstacles_table(routed: Routed) -> Any:
+    title = (
+        "what ties it to its site (declared portable all the same)" if routed.portable else "what ties it to its site"
+    )
+    made = show.table(title, "line", "what", "why", "how to remove it", numbers=("line",))
+    for found in routed.found:
+        line = str(found.line) if found.line else "-"
+        made.add_row(line, Text(show.printable(found.what)), Text(found.why), Text(found.remedy))
+    return made
+
+
+def _facts(routed: Routed, site: Site, submission: Submission) -> dict[str, Any]:
+    script = routed.spec.script
+    assert script is not None
+    return {
+        "script": script.file,
+        "site": site.name,
+        "portable": routed.portable,
+        "name": routed.spec.name,
+        "slurm_name": submission.name,
+        "directory": submission.root,
+        "stdout": submission.stdout,
+        "arguments": list(script.arguments),
+        "options": [_given_facts(given) for given in script.options.values()],
+        "obstacles": [asdict(found) for found in routed.found],
+        "refused_by": _refused(site, submission),
+        "decision": show.decision_facts(routed.decision),
+    }
+
+
+def _given_facts(given: Given) -> dict[str, Any]:
+    return {"name": given.name, "value": given.value, "from": given.origin, "line": given.line}
