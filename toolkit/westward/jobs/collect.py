@@ -15,6 +15,7 @@ from westward.errors import InputError, StorageError, Unreachable
 from westward.model.job import Array, JobState
 from westward.model.result import JobResult
 from westward.model.site import Site
+from westward.slurm.filenames import filled
 from westward.slurm.files import SiteFiles, open_files
 from westward.store.ledger import Job
 
@@ -94,9 +95,30 @@ def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes
         raise InputError(
             said, f"name one task: westward logs {job.key} --task 0" if array else f"westward logs {job.key}"
         )
-    path = job.submission.stdout.replace("%a", str(task)) if task is not None else job.submission.stdout
-    with open_files(site) as there, there.open(path) as log:
+    with open_files(site) as there, there.open(_log_path(job, task)) as log:
         yield log
+
+
+def _log_path(job: Job, task: int | None) -> str:
+    """Where a job writes to: of a script of the user's own a pattern, as sbatch takes it."""
+    submission = job.submission
+    if submission.arguments is None:
+        return submission.stdout.replace("%a", str(task)) if task is not None else submission.stdout
+    values: dict[str, int | str] = {"x": submission.name}
+    if job.job_id is not None:
+        # a task of an array has an id of its own
+        values |= {"A": job.job_id} if task is not None else {"A": job.job_id, "j": job.job_id, "J": job.job_id}
+    if task is not None:
+        values["a"] = task
+    path, missing = filled(submission.stdout, values)
+    if missing and job.job_id is None:
+        raise FileNotFoundError(path)
+    if missing:
+        raise InputError(
+            f"job {job.key} writes to '{path}' at {job.site}, and what {missing[0]} became is not recorded",
+            "read it there; %A, %a and %x can be found from here, and %j where it is no array: --output",
+        )
+    return path
 
 
 def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:

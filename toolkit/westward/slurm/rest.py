@@ -204,7 +204,11 @@ class RestClient:
     def _submit(self, submission: Submission) -> int:
         try:
             answer = self._rest.call(
-                "POST", "slurm", "job/submit", body={"job": restdata.job_fields(submission)}, repeatable=False
+                "POST",
+                "slurm",
+                "job/submit",
+                body={"job": restdata.job_fields(submission, self._user)},
+                repeatable=False,
             )
         except (InDoubt, AccessRefused):
             raise

@@ -30,8 +30,8 @@ _NEVER = (
 )  # slurm.h's NO_VAL and INFINITE, which slurmdbd gives as the start of a job that never started
 
 
-def job_fields(submission: Submission) -> dict[str, Any]:
-    """The `job` of a submit request."""
+def job_fields(submission: Submission, user: str = "") -> dict[str, Any]:
+    """The `job` of a submit request of that user."""
     fields = {
         "script": submission.script,
         "name": submission.name,
@@ -47,7 +47,7 @@ def job_fields(submission: Submission) -> dict[str, Any]:
         "time_limit": None if submission.walltime_s is None else number(_minutes(submission.walltime_s)),
         "current_working_directory": submission.root,
         "standard_output": submission.stdout,
-        "environment": [f"{name}={value}" for name, value in sorted(rest_environment(submission).items())],
+        "environment": [f"{name}={value}" for name, value in sorted(rest_environment(submission, user).items())],
         "argv": [submission.name, *submission.arguments] if submission.arguments else None,
         "array": submission.array,
         "dependency": submission.dependency,

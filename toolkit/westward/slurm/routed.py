@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -41,8 +41,10 @@ _KEYED = re.compile(r"[a-z]+:[a-z2-7]{12}")
 # sbatch(1), --begin
 _FROM_NOW = re.compile(r"now(?:\+(?P<count>\d{1,8})(?P<unit>seconds?|minutes?|hours?|days?|weeks?)?)?", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-# what a job gets its login environment by; sbatch(1), --get-user-env
-LOGIN_VARIABLE = "SLURM_GET_USER_ENV"
+# where a job finds programs that has no login environment
+PATH = "/usr/local/bin:/usr/bin:/bin"
+# runs a program with the environment that its user has after logging in, and nothing of what login scripts print
+LOGIN_SHELL = ("bash", "-l", "-c", 'exec "$@"', "bash")
 
 
 def spec_of(script: BatchScript, now: datetime) -> JobSpec:
@@ -225,24 +227,23 @@ def sbatch_words(submission: Submission) -> list[str]:
     }
     given = {**{name: value for name, value in fields.items() if value is not None}, **submission.options}
     options = [f"--{name}" if value is None else f"--{name}={value}" for name, value in given.items()]
-    login = ["--get-user-env"] if wants_login_environment(submission.options) else []
     # without arguments it needs no name, and is then recorded without one
     words = ["/dev/stdin", *submission.arguments] if submission.arguments else []
-    return [*options, "--ignore-pbs", *login, *words]
+    return [*options, "--ignore-pbs", *words]
 
 
-def wants_login_environment(options: Mapping[str, str | None]) -> bool:
-    """Unless --export names variables and not ALL, a job has the login environment of its user: sbatch(1), --export and --get-user-env."""
-    exported = options.get("export")
-    return exported is None or "ALL" in exported.split(",") or exported == "NONE"
+def rest_environment(submission: Submission, user: str) -> dict[str, str]:
+    """The variables of a job as slurmrestd is told them; those that sbatch itself would set are among them.
 
-
-def rest_environment(submission: Submission) -> dict[str, str]:
-    """The variables of a job as slurmrestd is told them; those that sbatch itself would set are among them."""
+    slurmrestd gives no login environment, so a script of the user's own has a few names of it only.
+    """
     if submission.arguments is None:
         return dict(submission.environment)
     options = submission.options
     told = {
+        "PATH": PATH,
+        "USER": user,
+        "LOGNAME": user,
         "SLURM_SUBMIT_DIR": submission.root,
         "SLURM_JOB_NAME": submission.name,
         "SLURM_CPUS_PER_TASK": options.get("cpus-per-task"),
@@ -250,6 +251,5 @@ def rest_environment(submission: Submission) -> dict[str, str]:
         "SLURM_NPROCS": options.get("ntasks"),
         "SLURM_NTASKS_PER_NODE": options.get("ntasks-per-node"),
         "SLURM_EXPORT_ENV": options.get("export"),
-        LOGIN_VARIABLE: "1" if wants_login_environment(options) else None,
     }
     return {**{name: value for name, value in told.items() if value is not None}, **submission.environment}

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parents[1] / "_data" / "slurm" / "jobs"
-PATH = "/usr/local/bin:/usr/bin:/bin"
 # options that are not to be had as `options`, and what to use instead
 RESERVED = {
     **dict.fromkeys(("job-name", "chdir", "output", "export", "export-file"), "nothing: jobs are found by these"),
@@ -107,7 +106,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         root=site.root,
         directory=directory,
         stdout=stdout,
-        environment={"PATH": PATH, **environment},
+        environment={"PATH": routed.PATH, **environment},
         script=script,
         array=str(spec.array) if spec.array else None,
         dependency=dependency,

@@ -17,7 +17,7 @@ from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
 from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, Told, age, chunks, same
-from westward.slurm.routed import sbatch_words
+from westward.slurm.routed import LOGIN_SHELL, sbatch_words
 from westward.slurm.script import update_words
 
 ANSWER_TIMEOUT_S = 60
@@ -137,7 +137,7 @@ class ShellClient:
         """sbatch passes its own environment on to the job, so it gets no more than a job should."""
         hold = ["--hold"] if submission.hold else []
         if submission.arguments is not None:
-            argv = (self._program("sbatch"), "--parsable", *hold, *sbatch_words(submission))
+            argv = (*LOGIN_SHELL, self._program("sbatch"), "--parsable", *hold, *sbatch_words(submission))
             return Request(argv, submission.script, LOGIN, submission.environment, submission.root)
         path = {"PATH": submission.environment["PATH"]} if "PATH" in submission.environment else {}
         return Request((self._program("sbatch"), "--parsable", *hold), submission.script, LOGIN, path)
