@@ -211,7 +211,7 @@ def _summary(routed: Routed, site: Site, submission: Submission) -> list[str]:
     return [
         f"{script.file}: would be submitted at {site.name} ({why}), {len(script.text.encode()):,} bytes as they are",
         f"  name       {submission.name} ({'k' * KEY_LENGTH} stands for the key that submit makes)",
-        f"  directory  {submission.root}",
+        f"  directory  {submission.directory}",
         f"  stdout     {submission.stdout}",
         *([f"  arguments  {' '.join(map(repr, script.arguments))}"] if script.arguments else []),
         *(f"  not through {door}: {reason}" for door, reason in refused.items()),
@@ -254,7 +254,7 @@ def _facts(routed: Routed, site: Site, submission: Submission) -> dict[str, Any]
         "portable": routed.portable,
         "name": routed.spec.name,
         "slurm_name": submission.name,
-        "directory": submission.root,
+        "directory": submission.directory,
         "stdout": submission.stdout,
         "arguments": list(script.arguments),
         "options": [_given_facts(given) for given in script.options.values()],

@@ -161,7 +161,8 @@ class Submission:
 
     Attributes:
         name: the name that carries our key.
-        directory: the job's own directory at the site; the script makes it.
+        root: where it is submitted from.
+        directory: the job's own directory at the site; the script makes it. A script of the user's own starts there.
         stdout: both outputs of the batch script, beside that directory (Slurm opens it before the script runs).
         gres: accelerators per node in Slurm's form, e.g. "gpu:h100:4"; None for none.
         array: task indices as --array takes them.

@@ -45,7 +45,7 @@ def job_fields(submission: Submission, user: str = "") -> dict[str, Any]:
         "memory_per_node": _number(submission.mem_per_node_mib),
         "tres_per_node": f"gres/{submission.gres}" if submission.gres else None,
         "time_limit": None if submission.walltime_s is None else number(_minutes(submission.walltime_s)),
-        "current_working_directory": submission.root,
+        "current_working_directory": submission.root if submission.arguments is None else submission.directory,
         "standard_output": submission.stdout,
         "environment": [f"{name}={value}" for name, value in sorted(rest_environment(submission, user).items())],
         "argv": [submission.name, *submission.arguments] if submission.arguments else None,

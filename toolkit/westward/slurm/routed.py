@@ -172,7 +172,7 @@ def render(
         mem_per_node_mib=None,
         gres=None,
         walltime_s=None,
-        root=directory,
+        root=submit_directory(script, site),
         directory=directory,
         stdout=posixpath.join(directory, _named(output, spec.name)),
         environment={**site.environment, **script.environment},
