@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.clusters import Judge, Lab, wait_until, westward
+from contract.clusters import Judge, Lab, westward
 from westward.catalogue.load import known_sites
 from westward.errors import SiteRefused
 from westward.federation.pinned import pinned
@@ -128,11 +128,9 @@ def test_a_routed_job_is_cancelled_like_any_other(clusters: Lab, tmp_path: Path)
     said = westward("route", "-t10", "--site", clusters.site("east"), "--detach", "--json", str(script))
     assert said.status == 0, said
     assert westward("cancel", said.json["key"]).status == 0
-    name = said.json["slurm_name"]
-    wait_until(
-        lambda: {state.split()[0] for _, state in clusters.accounted("east", name)} == {"CANCELLED"},
-        lambda: clusters.accounted("east", name),
-    )
+    ended = westward("watch", said.json["key"], "--json")
+    assert (ended.status, ended.json["state"]) == (1, "CANCELLED")
+    assert clusters.queued("east", said.json["slurm_name"]) == []
 
 
 def test_the_environment_goes_before_the_script_and_the_command_line_before_both(clusters: Lab, tmp_path: Path) -> None:

@@ -39,6 +39,14 @@ SPEAKER = "slurmrestd v0.0.42"
         ("signal", "TERM", {"kill_warning_signal": "TERM", "kill_warning_delay": number(60)}),
         ("switches", "1@5:00", {"required_switches": number(1), "wait_for_switch": 300}),
         ("time-min", "1:30", {"time_minimum": number(2)}),
+        ("time", "1:30", {"time_limit": number(2)}),
+        ("time", "infinite", {"time_limit": {"set": True, "infinite": True, "number": 0}}),
+        ("nodes", "2-4", {"nodes": "2-4"}),
+        ("mem", "2G", {"memory_per_node": number(2048)}),
+        ("gres", "gpu:a100:2,shard:1", {"tres_per_node": "gres/gpu:a100:2,gres/shard:1"}),
+        ("no-requeue", None, {"requeue": False}),
+        ("begin", "uts1800000000", {"begin_time": number(1800000000)}),
+        ("export", "ALL,X=1", {}),
     ],
 )  # fmt: skip
 def test_an_option_becomes_its_field(option: str, value: str | None, fields: dict[str, object]) -> None:
@@ -51,7 +59,7 @@ def test_options_that_share_a_field_add_up() -> None:
     assert option_fields(options)["flags"] == ["NO_KILL_INVALID_DEPENDENCY", "SPREAD_JOB", "GRES_BINDING_ENFORCED"]
 
 
-@pytest.mark.parametrize("option", ["x11", "export", "deadline", "hint", "get-user-env", "no-such-option", "priority"])
+@pytest.mark.parametrize("option", ["x11", "deadline", "hint", "get-user-env", "no-such-option", "priority"])
 def test_an_option_without_a_field_is_named(option: str) -> None:
     assert (
         refused_option({"comment": "x", option: "1"}, SPEAKER)

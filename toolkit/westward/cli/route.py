@@ -42,6 +42,10 @@ OWN = {
     "detach": Takes.NOTHING,
     "json": Takes.NOTHING,
 }
+NO_LOGIN = (
+    "the site's first door is slurmrestd, which gives a job no login environment: no modules, no conda, no HOME for its programs. "
+    "Where the script needs one, put a shell door first in the site's description"
+)
 USAGE = "westward route [--site SITE] [--plan] [OPTION OF SBATCH]... SCRIPT [ARGUMENT]..."
 # short options are sbatch's, -h among them
 SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
@@ -73,9 +77,9 @@ class Routed:
 
 def route(
     words: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="[OPTION OF SBATCH]... SCRIPT [ARGUMENT]...", help="As they are given to sbatch."),
-    ],
+    ] = None,
     site: Annotated[
         str | None, typer.Option("--site", help="Run here. Without it: the site that is described as home.")
     ] = None,
@@ -97,7 +101,7 @@ def route(
     script's #SBATCH lines. The script runs at its home, where its accounts, modules and paths are, unless nothing ties it there.
     """
     own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "detach": detach, "json": as_json}
-    wish = _wish(words, own)
+    wish = _wish(words or [], own)
     catalogue = load_catalogue()
     routed = _routed(wish, catalogue)
     if wish.plan:
@@ -126,12 +130,12 @@ def _wish(words: list[str], own: dict[str, Any]) -> Wish:
 def _routed(wish: Wish, catalogue: Catalogue) -> Routed:
     spec, now = spec_of(wish.script, datetime.now(UTC)), datetime.now(UTC)
     script = spec.script or wish.script
-    if wish.portable and wish.site is None:
-        home = home_site(catalogue.sites, min(catalogue.sites, default=None))
-    else:
-        home = home_site(catalogue.sites, wish.site)
+    sites = catalogue.sites
+    # which site it is looked at from says where paths are, and not whether there are any
+    any_site = home_site(sites, wish.site or min(sites, default=None))
+    portable = wish.portable or not obstacles(script, any_site)
+    home = any_site if portable else home_site(sites, wish.site)
     found = obstacles(script, home)
-    portable = wish.portable or not found
     if wish.site is not None or not portable:
         return Routed(spec, home, pinned(script, home, catalogue, now), found, portable)
     if script.value("time") is None:
@@ -215,6 +219,7 @@ def _summary(routed: Routed, site: Site, submission: Submission) -> list[str]:
         f"  stdout     {submission.stdout}",
         *([f"  arguments  {' '.join(map(repr, script.arguments))}"] if script.arguments else []),
         *(f"  not through {door}: {reason}" for door, reason in refused.items()),
+        *([f"  note       {NO_LOGIN}"] if isinstance(site.doors[0], RestDoor) else []),
     ]
 
 
@@ -260,6 +265,7 @@ def _facts(routed: Routed, site: Site, submission: Submission) -> dict[str, Any]
         "options": [_given_facts(given) for given in script.options.values()],
         "obstacles": [asdict(found) for found in routed.found],
         "refused_by": _refused(site, submission),
+        "notes": [NO_LOGIN] if isinstance(site.doors[0], RestDoor) else [],
         "decision": show.decision_facts(routed.decision),
     }
 

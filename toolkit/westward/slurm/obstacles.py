@@ -62,9 +62,8 @@ _VARIABLE = re.compile(
 _LOCAL_FILE = re.compile(
     r"(?<![\w/$}.~-])(\./[\w./-]+|[\w-][\w.-]*\.(?:py|R|jl|m|pl|sh|inp|com|gjf|in|dat|sif|nc|h5|ya?ml|json|csv|mdp|tpr|lmp|foam|jar))(?![\w/(])"
 )
-_IMAGE = re.compile(
-    r"\b(?:apptainer|singularity|enroot|podman|docker|shifter)\b.*?(\S+\.(?:sif|img|sqsh)\b|\w+://\S+|--image\S*)"
-)
+_RUNS_IMAGE = re.compile(r"\b(?:apptainer|singularity|enroot|podman|docker|shifter)\b")
+_IMAGE = re.compile(r"\S+\.(?:sif|img|sqsh)\b|\w+://\S+|--image\S*")
 _LINE_FORMS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
         re.compile(r"\b(?:module\s+(?:load|add|use|swap|switch|restore)|ml)\s+[^;&|#]*"),
@@ -129,15 +128,18 @@ def _of_options(script: BatchScript, site: Site) -> Iterator[Obstacle]:
 def _of_the_body(script: BatchScript, site: Site) -> Iterator[Obstacle]:
     if any(name in script.options for name in _CONTAINERS):
         return  # what the script runs is in the image
-    inside = False
+    awaited = inside = False  # the image of a container's command, and what is run in it
     for number, line in lines(script.text):
         if number == 1 or line.lstrip().startswith("#"):
             continue
-        goes_on = line.rstrip().endswith("\\")
-        image = _IMAGE.search(line)
+        program = _RUNS_IMAGE.search(line)
+        awaited = not inside and (awaited or program is not None)
+        image = _IMAGE.search(line, program.end() if program else 0) if awaited else None
         if not inside:
             yield from _of_a_line(number, line[: image.end()] if image else line, site)
+        goes_on = line.rstrip().endswith("\\")
         inside = goes_on and (inside or image is not None)
+        awaited = awaited and goes_on and not inside
 
 
 def _of_a_line(number: int, line: str, site: Site) -> Iterator[Obstacle]:

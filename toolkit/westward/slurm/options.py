@@ -1,6 +1,6 @@
 """sbatch's long options -> fields of a REST job, for `Submission.options`. Pure.
 
-Every line of the table was checked on live clusters (24.11 and 26.05): the same job sent by sbatch and by slurmrestd gives the same
+Every line of the table was checked on live clusters (24.11 and 26.05; what only scripts of a user's own say, on 24.11): the same job sent by sbatch and by slurmrestd gives the same
 record at slurmctld. What is not in it has no field, a meaning that depends on the login host (a time zone, its limits), or was
 not checked: such a submission needs a shell door, which takes every option.
 """

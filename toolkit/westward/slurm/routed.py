@@ -139,7 +139,7 @@ def _read(script: BatchScript, name: str, parse: Callable[[str], Value]) -> Valu
     try:
         return parse(given.value or "")
     except QuantityError as error:
-        raise InputError(f"{place(script, given)}: --{name}: {error}", error.next_step) from error
+        raise InputError(f"{place(script, given)}: --{name}: {error}", f"see --{name} in sbatch(1)") from error
 
 
 def render(

@@ -68,7 +68,7 @@ def as_script(content: bytes, name: str) -> str:
         InputError: it is none.
     """
     if not content.strip():
-        raise InputError(f"{name}: there is nothing in it")
+        raise InputError(f"{name}: there is nothing in it", "write #!/bin/bash and its commands there")
     if len(content) > MOST_BYTES:
         raise InputError(
             f"{name}: it has {len(content):,} bytes; a cluster takes {MOST_BYTES:,}",
@@ -258,7 +258,9 @@ def _exported(script: BatchScript, variables: Mapping[str, str]) -> dict[str, st
         if word in ("ALL", ""):
             continue
         if not VARIABLE.fullmatch(name):
-            raise InputError(f"{place(script, given)}: --export: '{name}' is not the name of a variable")
+            raise InputError(
+                f"{place(script, given)}: --export: '{name}' is not the name of a variable", "--export=ALL,NAME=VALUE"
+            )
         if equals or name in variables:
             found[name] = value if equals else variables[name]
     return found

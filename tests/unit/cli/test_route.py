@@ -1,0 +1,92 @@
+"""`westward route`, as a user calls it, at sites that nobody asks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from unit.federation.worlds import catalogue, site
+from westward.cli import main, route
+from westward.errors import InputError, NotFound
+
+SCRIPT = """#!/bin/bash
+#SBATCH --time=5 --account=physics
+module load gcc
+hostname
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(route, "load_catalogue", lambda: catalogue(site("west"), site("east")))
+    for variable in ("SBATCH_TIMELIMIT", "SBATCH_ACCOUNT"):
+        monkeypatch.delenv(variable, raising=False)
+    file = tmp_path / "job.sh"
+    file.write_text(SCRIPT)
+    return file
+
+
+def westward(*words: str) -> Result:
+    return CliRunner().invoke(main.app, ["route", *words])
+
+
+def test_a_plan_lists_what_ties_the_script_to_its_site(script: Path) -> None:
+    said = json.loads(westward("--plan", "--json", "--site", "west", str(script), "a").stdout)
+    assert [(found["line"], found["what"]) for found in said["obstacles"]] == [
+        (2, "--account=physics"),
+        (3, "module load gcc"),
+    ]
+    assert (said["site"], said["portable"], said["arguments"]) == ("west", False, ["a"])
+    assert westward("--plan", "--site", "west", str(script)).stdout.count("module load gcc") == 1
+
+
+def test_options_of_sbatch_and_our_own_may_be_mixed(script: Path) -> None:
+    said = json.loads(westward("-N", "2", "--json", "-Jhh", "--site=west", "--plan", str(script), "--site", "x").stdout)
+    assert {option["name"]: option["value"] for option in said["options"]} == {
+        "time": "5",
+        "account": "physics",
+        "nodes": "2",
+        "job-name": "hh",
+    }
+    assert said["arguments"] == ["--site", "x"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "why"),
+    [
+        (["--plan"], InputError, "no script is named"),
+        (["--plan", "--site", "mars", "FILE"], NotFound, "there is no site 'mars'"),
+        (["--plan", "FILE"], InputError, "which site is this script made for"),
+        (["--plan", "--hold", "--site", "west", "FILE"], InputError, "the command line: --hold"),
+        (["--nonsense", "FILE"], InputError, "'--nonsense' is no option of sbatch"),
+    ],
+)
+def test_what_is_refused(script: Path, words: list[str], kind: type[InputError], why: str) -> None:
+    found = westward(*[str(script) if word == "FILE" else word for word in words])
+    assert isinstance(found.exception, kind) and why in str(found.exception)
+    assert found.exception.exit_code == 2 and found.exception.next_step
+
+
+def test_help_names_our_own_options() -> None:
+    said = westward("--help").stdout
+    assert "--portable" in said and "--plan" in said
+
+
+def test_a_script_that_nothing_ties_down_is_portable_without_a_home(script: Path) -> None:
+    script.write_text("#!/bin/sh\nhostname\n")
+    found = westward("--plan", str(script)).exception
+    assert isinstance(found, InputError) and "which site" in str(found)  # "no --time" ties it
+    script.write_text("#!/bin/sh\n#SBATCH --account=physics\nhostname\n")
+    found = westward("--plan", "--portable", str(script)).exception
+    assert isinstance(found, InputError) and "with a time limit" in str(found)
+
+
+def test_home_is_what_the_description_says(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sites = catalogue(site("west"), replace(site("east"), home=True))
+    monkeypatch.setattr(route, "load_catalogue", lambda: sites)
+    assert json.loads(westward("--plan", "--json", str(script)).stdout)["site"] == "east"
