@@ -130,7 +130,7 @@ def test_a_routed_job_is_cancelled_like_any_other(clusters: Lab, tmp_path: Path)
     assert westward("cancel", said.json["key"]).status == 0
     ended = westward("watch", said.json["key"], "--json")
     assert (ended.status, ended.json["state"]) == (1, "CANCELLED")
-    assert clusters.queued("east", said.json["slurm_name"]) == []
+    assert Judge(clusters, "east").state(said.json["slurm_job_id"]) == "CANCELLED"
 
 
 def test_the_environment_goes_before_the_script_and_the_command_line_before_both(clusters: Lab, tmp_path: Path) -> None:
@@ -144,3 +144,26 @@ def test_the_environment_goes_before_the_script_and_the_command_line_before_both
         "comment": ("script", "line 2"),
         "job-name": ("line", "the command line"),
     }
+
+
+def test_what_nothing_ties_down_goes_where_the_policy_says(clusters: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "free.sh"
+    script.write_text("#!/bin/sh\n#SBATCH -t 5\nhostname\n")
+    plan = westward("route", "--plan", "--json", "--policy", "cheapest", str(script)).json
+    assert plan["obstacles"] == [] and plan["portable"]
+    assert plan["site"] == plan["decision"]["chosen"]["site"]
+    assert {offer["site"] for offer in plan["decision"]["offers"]} == {clusters.site("west"), clusters.site("east")}
+    said = westward("route", "--policy", "cheapest", "--json", str(script))
+    assert (said.status, said.json["site"], said.json["state"]) == (0, plan["site"], "COMPLETED"), said
+
+
+def test_tasks_of_an_array_have_their_logs_and_another_job_waits_for_them_by_key(clusters: Lab, tmp_path: Path) -> None:
+    script = tmp_path / "tasks.sh"
+    script.write_text("#!/bin/sh\n#SBATCH -t 5 -a 1-2\necho task $SLURM_ARRAY_TASK_ID\n")
+    east = clusters.site("east")
+    first = westward("route", "--site", east, "--detach", "--json", str(script)).json
+    after = westward("route", "-a", "0", f"--dependency=afterok:{first['key']}", "--site", east, "--json", str(script))
+    assert (after.status, after.json["state"]) == (0, "COMPLETED"), after
+    assert westward("jobs", "--json").status == 0
+    assert [westward("logs", first["key"], "--task", task).out for task in ("1", "2")] == ["task 1\n", "task 2\n"]
+    assert westward("logs", after.json["key"], "--task", "0").out == "task 0\n"

@@ -197,3 +197,9 @@ def test_a_new_description_says_how_to_fill_it_in() -> None:
     comment = next(line for line in text.splitlines() if "{value:" in line)
     figure = yaml.safe_load(comment.lstrip("# "))
     assert read(prices={"currency": "CNY", "cpu_hour": figure}).prices.cpu_hour == Figure(**figure)
+
+
+def test_a_site_may_be_the_home_of_a_users_scripts() -> None:
+    assert read(home=True).home and not read().home
+    with pytest.raises(InputError, match="home: true or false was expected"):
+        read(home="yes please")

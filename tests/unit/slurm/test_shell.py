@@ -87,6 +87,49 @@ def test_scripts_arrive_as_they_are_and_answers_in_order(
     assert slurm.calls("sbatch") == [["--parsable", "--hold"]] * 20
 
 
+@pytest.fixture
+def login(slurm: FakeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Login scripts that print, read, and set what they should not."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".bash_profile").write_text(
+        f"echo 99; cat; export PATH={slurm.folder}:$PATH MODULES=loaded SBATCH_CLUSTERS=other\n"
+    )
+
+
+@pytest.mark.usefixtures("login")
+def test_a_users_own_script_arrives_to_the_byte_with_its_options_and_a_login_environment(
+    client: ShellClient, slurm: FakeSlurm, submission: Submission, tmp_path: Path
+) -> None:
+    scripts = ["#!/bin/sh\necho 'it'\"'s\" $HOME \\\n", "#!/bin/sh\nprintf 'no line break %s \\n' at its end"]
+    keeps = f'for last; do :; done; cat /dev/stdin > "{slurm.folder}/$last"; pwd > {slurm.folder}/folder; env > {slurm.folder}/environment; echo 7'
+    slurm.program("sbatch", keeps)
+    folder = tmp_path / "a b'c"
+    folder.mkdir()
+    own = replace(
+        submission, root=str(folder), environment={"OTHER": "two words"}, options={"nice": None, "mem": "1 G"}
+    )
+    wanted = [replace(own, script=text, arguments=("x y", f"script-{n}")) for n, text in enumerate(scripts)]
+    assert client.submit(wanted) == [7, 7]
+    assert [(slurm.folder / f"script-{n}").read_text() for n in range(2)] == scripts
+    words = sorted(slurm.calls("sbatch"))[0]
+    assert {"--hold", "--nice", "--mem=1 G", f"--job-name={own.name}"} < {*words}
+    assert words[-3:] == ["/dev/stdin", "x y", "script-0"]
+    assert (slurm.folder / "folder").read_text() == f"{folder}\n"
+    names = dict(line.split("=", 1) for line in (slurm.folder / "environment").read_text().splitlines() if "=" in line)
+    assert (names["MODULES"], names["OTHER"]) == ("loaded", "two words") and "SBATCH_CLUSTERS" not in names
+
+
+@pytest.mark.usefixtures("login")
+def test_a_users_own_script_from_a_directory_that_is_not_there(
+    client: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    slurm.program("sbatch", "echo 7")
+    (answer,) = client.submit([replace(submission, root="/not/there", arguments=())])
+    assert isinstance(answer, WestwardError) and not isinstance(answer, InDoubt)
+    assert "there is no directory" in str(answer) and "/not/there" in str(answer)
+    assert slurm.calls("sbatch") == []
+
+
 def test_a_job_without_a_hold_is_not_held(client: ShellClient, slurm: FakeSlurm, submission: Submission) -> None:
     slurm.program("sbatch", "cat > /dev/null; echo 7")
     assert client.submit([replace(submission, hold=False)]) == [7]

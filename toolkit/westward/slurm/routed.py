@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -43,8 +44,11 @@ _FROM_NOW = re.compile(r"now(?:\+(?P<count>\d{1,8})(?P<unit>seconds?|minutes?|ho
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # where a job finds programs that has no login environment
 PATH = "/usr/local/bin:/usr/bin:/bin"
-# runs a program with the environment that its user has after logging in, and nothing of what login scripts print
-LOGIN_SHELL = ("bash", "-l", "-c", 'exec "$@"', "bash")
+# run a program with the environment that its user has after logging in; what login scripts print or read is none of what it prints or reads,
+# and what they would have sbatch do beside submitting here is left out
+_AFTER_LOGIN = 'unset SBATCH_CLUSTERS SLURM_CLUSTERS SBATCH_WAIT SBATCH_DEBUG; exec "$@" >&3 3>&- <&4 4<&-'
+_LOGIN = f'exec 3>&1 4<&0 >/dev/null </dev/null; exec bash -l -c {shlex.quote(_AFTER_LOGIN)} bash "$@"'
+LOGIN_SHELL = ("sh", "-c", _LOGIN, "sh")
 
 
 def spec_of(script: BatchScript, now: datetime) -> JobSpec:

@@ -398,10 +398,11 @@ class ShellClient:
 
     def _problem(self, answer: Completed, *, changes: bool = False) -> WestwardError:
         """Why a command ended badly. Of a change whose answer never came it is not known whether it was made."""
-        name = answer.argv[0].rpartition("/")[2]
+        program = answer.argv[len(LOGIN_SHELL) if answer.argv[: len(LOGIN_SHELL)] == LOGIN_SHELL else 0]
+        name = program.rpartition("/")[2]
         if answer.status == _NOT_FOUND:
             return Unreachable(
-                f"site '{self._site}': there is no program '{answer.argv[0]}' at {self._door}",
+                f"site '{self._site}': there is no program '{program}' at {self._door}",
                 "name the directory of Slurm's commands as 'commands' of that door in the site's description",
             )
         said = answer.stderr if answer.stderr.strip() else answer.stdout
