@@ -28,6 +28,19 @@ pytestmark = pytest.mark.lab
 
 CORPUS = Path(__file__).parents[1] / "data" / "sbatch"
 READ = sorted(file.stem for file in CORPUS.glob("*.sbatch") if not file.stem.startswith("refused"))
+# of all kinds of option a script or two; the others take minutes
+EVERY_TIME = {
+    "abbreviated",
+    "array-list",
+    "begin-date",
+    "conda",
+    "export-some",
+    "gpu-torchrun",
+    "heredoc-directives",
+    "hostile",
+    "hybrid",
+    "quotes",
+}
 KINDS = {"rest": RestDoor, "shell": ShellDoor}
 # what slurmrestd has no field for, or what the host of sbatch decides: such a script needs a shell door
 SHELL_ONLY = {"begin-date", "distribution", "no-kill"}
@@ -79,7 +92,9 @@ def read(name: str) -> BatchScript:
 
 
 @pytest.mark.parametrize("door", sorted(KINDS))
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in EVERY_TIME else pytest.mark.full) for name in READ]
+)
 def test_route_submits_what_sbatch_makes_of_it(name: str, door: str, east: Site, judge: Judge) -> None:
     spec = spec_of(read(name), datetime.now(UTC))
     assert spec.script is not None

@@ -1,4 +1,4 @@
-"""1,000 jobs through a road that breaks: a gateway that drops, delays and truncates, clients and agents killed at every step.
+"""1,000 jobs (400 where the machine is to be fast) through a road that breaks: a gateway that drops, delays and truncates, clients and agents killed at every step.
 
 The judge is the cluster's own accounting, read when our ledger is gone: nothing may be lost, nothing started twice. What was asked for
 is a list of names, written down from the ledger before it is deleted. Each kind of fault is first shown to have happened.
@@ -23,7 +23,6 @@ from westward.store.ledger import OPEN, Ledger, Phase
 
 pytestmark = pytest.mark.lab
 
-JOBS = 1000
 RATES = {"submit": 0.12, "change": 0.08, "look": 0.04}
 LATE_S = 12.0
 WITHIN_S = 600.0
@@ -130,16 +129,17 @@ def broken_road(clusters: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield proxy
 
 
-def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, tmp_path: Path):
+@pytest.mark.parametrize("jobs", [400, pytest.param(1000, marks=pytest.mark.full)])
+def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, tmp_path: Path, jobs: int):
     ledger, programs = Ledger(), Programs(tmp_path)
     before, _, _ = judge(clusters)
     until = time.monotonic() + WITHIN_S
     try:
         accepted = 0
-        while accepted < JOBS or not programs.idle("submitter"):
+        while accepted < jobs or not programs.idle("submitter"):
             accepted = sum(count for (phase, _), count in ledger.counts().items() if phase is not Phase.REFUSED)
-            if accepted < JOBS:
-                programs.keep("submitter", SUBMITTER, str(JOBS - accepted))
+            if accepted < jobs:
+                programs.keep("submitter", SUBMITTER, str(jobs - accepted))
             programs.keep("agent", AGENT)
             assert time.monotonic() < until, ledger.counts()
             time.sleep(0.2)
@@ -172,7 +172,7 @@ def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, t
 
     starts, ids, still_there = judge(clusters)
     wanted = {name for name, job in asked.items() if job.phase is Phase.ENDED}
-    assert len(wanted) >= JOBS
+    assert len(wanted) >= jobs
     assert all(asked[name].state is JobState.COMPLETED for name in wanted)
     assert all(asked[name].phase in (Phase.ENDED, Phase.REFUSED) for name in asked)
     lost = [name for name in wanted if starts[name] == 0]

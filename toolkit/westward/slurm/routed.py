@@ -16,18 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from westward.errors import InputError, QuantityError
+from westward.model.accelerators import AcceleratorRequest
 from westward.model.batchscript import BatchScript, Given
 from westward.model.decision import Offer
-from westward.model.job import (
-    AcceleratorRequest,
-    Array,
-    Dependency,
-    JobSpec,
-    Launcher,
-    Resources,
-    Submission,
-    slurm_name,
-)
+from westward.model.job import Array, Dependency, JobSpec, Launcher, Submission, slurm_name
+from westward.model.resources import Resources
 from westward.model.site import ShellDoor, Site
 from westward.model.units import parse_memory, parse_walltime
 from westward.slurm.sbatchfile import NOT_THE_JOB, place
