@@ -77,7 +77,7 @@ def test_a_trial_has_nothing_of_the_site_and_every_line_in_its_place() -> None:
     ):
         assert lines.index(kept) == SLURM.split("\n").index(kept)
     assert "SlurmctldHost=@HOST@" in lines
-    assert "StateSaveLocation=/tmp/state" in lines
+    assert "StateSaveLocation=/run/slurmctld/state" in lines
 
 
 def test_what_is_not_tried_is_told() -> None:
@@ -89,7 +89,7 @@ def test_what_is_not_tried_is_told() -> None:
 
 def test_of_a_log_the_errors_are_told_once_and_not_that_it_is_a_new_cluster() -> None:
     log = [
-        "slurmctld: error: Could not open node state file /tmp/state/node_state: No such file or directory",
+        "slurmctld: error: Could not open node state file /run/slurmctld/state/node_state: No such file or directory",
         "[2026-01-01T00:00:00.000] error: _parse_next_key: Parsing error at unrecognized key: Foo",
         "slurmctld: error: _parse_next_key: Parsing error at unrecognized key: Foo",
         "slurmctld: fatal: Unable to process configuration file",

@@ -19,8 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ETC = Path("/etc/slurm")
-RUN = Path("/tmp")  # of the trial's own, over a directory that every host has
+ETC, RUN = Path("/etc/slurm"), Path("/run/slurmctld")
 HOST = "@HOST@"  # stands in the files for this host's name
 STARTS_WITHIN_S = 40.0
 ANSWERS_WITHIN_S = 20.0
@@ -79,7 +78,13 @@ def _lay_out(given: dict[str, Any], user: pwd.struct_passwd) -> None:
     """The files that are tried, in the place of those that run; and names that need no name server."""
     host = socket.gethostname().split(".")[0]
     kept = {file.name: file.read_bytes() for file in ETC.iterdir() if _stays(file, given["files"])}
-    for path in (ETC, RUN, Path("/run/slurm"), Path("/run/slurmctld"), Path(given["state"])):
+    if (
+        not RUN.is_dir()
+    ):  # no slurmctld runs, or one of a release that needs none: nothing is made in the host's own /run
+        _cover(Path("/run"), user)
+        for name in ("slurmctld", "slurm", "munge"):
+            Path("/run", name).mkdir()
+    for path in (ETC, RUN, Path("/run/slurm"), Path(given["state"])):
         if path.is_absolute():
             _cover(path, user)
     for name, content in kept.items():
