@@ -150,10 +150,9 @@ def test_a_wrong_count_is_named_and_the_playbook_mends_it(
     for host in ("ctl", "ctl2"):
         fleet.said(host, "sh", "-c", more)
     fleet.said("ctl", "scontrol", "reconfigure")
-    if release.topology == "bare-bookworm":  # where a slurmd that is reconfigured does not register
-        for node in ("n1", "n2"):
-            fleet.said(node, "systemctl", "restart", "slurmd")
-    fleet.until("login", ("sinfo", "-h", "-o", "%T %E"), "gres/gpu count")
+    drains = release.topology != "bare-bookworm"  # 22.05 gives no job what is not there, and drains nothing
+    if drains:
+        fleet.until("login", ("sinfo", "-h", "-o", "%T %E"), "gres/gpu count")
     code, rows = asked("gres")
     assert code == 1
     found = {one["found"]: one["fix"] for one in row(rows, "n1")["mismatches"]}
@@ -163,7 +162,7 @@ def test_a_wrong_count_is_named_and_the_playbook_mends_it(
         if said == "the inventory says gpu:h100:4, and slurm.conf gpu:h100:5"
     )
     assert "slurm.conf says gpu:h100:5, and gres.conf names 4 such devices" in found
-    assert any(said.startswith("slurmctld takes no job for n1") for said in found)
+    assert any(said.startswith("slurmctld takes no job for n1") for said in found) is drains
     mended = fleet.play(site_inventory)
     assert mended.status == 0, mended.why
     for node in ("n1", "n2"):

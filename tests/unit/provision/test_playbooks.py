@@ -64,6 +64,7 @@ def test_what_it_prints_is_handed_on(prints: Prints, playbook: Playbook, heard: 
         (2, ["    msg: 'refused: it is of ''site'',", "        and this is ''other'" + "''", "", RECAP.format(host="ctl", silent=0, failed=1)], Unsafe, "^it is of 'site', and this is 'other'$"),
         (2, ["[ERROR]: Task failed: refused: it is of 'site'", "    msg: 'refused: it is", RECAP.format(host="ctl", silent=0, failed=1)], Unsafe, "^it is of 'site'$"),
         (2, [RECAP.format(host="n1", silent=0, failed=1)], WestwardError, "it failed on n1"),
+        (2, ["[ERROR]: Task failed: Unknown error", "fatal: [n1]: FAILED! =>", "    msg: no room", "", RECAP.format(host="n1", silent=0, failed=1)], WestwardError, "it failed on n1: no room$"),
         (2, ["TASK [slurm : Install] ***", "fatal: [n1]: FAILED! =>", "    msg: no room", "", "fatal: [n2]: FAILED! =>", "    msg: something else", "", RECAP.format(host="n1", silent=0, failed=1), RECAP.format(host="n2", silent=0, failed=0)], WestwardError, "it failed on n1 at 'slurm : Install': no room$"),
         (4, [RECAP.format(host="n2", silent=1, failed=0)], Unreachable, "no answer from n2"),
         (6, [RECAP.format(host="n1", silent=0, failed=2), RECAP.format(host="n2", silent=1, failed=0)], Unreachable, "no answer from n2; it failed on n1"),

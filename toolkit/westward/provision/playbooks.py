@@ -18,7 +18,7 @@ _REFUSED = re.compile(r"(msg: ')?refused: (.*)")
 _FOLDED = " " * 8  # a long message goes on in further lines, as YAML does it
 _TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\]")
 _FATAL = re.compile(r"^fatal: \[([^\]]+?)(?: -> [^\]]+)?\]")
-_COMPLAINT = re.compile(r"^(?:fatal|ERROR|\[ERROR\])")
+_COMPLAINT = re.compile(r"^(fatal: \[|ERROR|\[ERROR\])")
 _MESSAGE = re.compile(r"(?:msg|message): *(?:[>|]-?\n)?((?:.+\n?)+)")
 _RECAP = re.compile(r"^(\S+)\s+: ok=\d+ .*\bunreachable=(\d+)\s+failed=(\d+)")
 # ansible-playbook's exit status: bits of a sum, and words of its own from 5 on
@@ -67,7 +67,11 @@ class Output:
         if line == "...ignoring" and self._complaining:
             self._complaint, self._complaining = [], False
             return
-        self._complaining = bool(line) and (self._complaining or (not self._complaint and bool(_COMPLAINT.match(line))))
+        begins = _COMPLAINT.match(line)
+        # what a host says of its failure says more than what Ansible says of that
+        if begins and (not self._complaint or (begins[1] == "fatal: [" and not self._complaint[0].startswith("fatal"))):
+            self._complaint, self._complaining = [], True
+        self._complaining = self._complaining and bool(line)
         if self._complaining:
             self._complaint.append(line)
 
