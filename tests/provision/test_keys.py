@@ -17,6 +17,10 @@ from provision.sites import NEW_TOKEN, Fleet, Played, Release, nodes_by_rest
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 
+# what sbatch says of a slurmctld that ends in that moment
+RESTARTS = ("contact slurm controller", "reset by peer")
+
+
 @dataclass
 class Submitted:
     """Batch jobs, and what sbatch said where it made none."""
@@ -66,8 +70,8 @@ def test_keys_are_rotated_without_a_failed_job(
         said = rotate(fleet, site_inventory, tmp_path)
     assert said.status == 0, said.out[-4000:] + said.err
     if release.auth == "slurm":  # munge knows one key, so there is a moment with two; here slurmctld restarts
-        assert len(meanwhile.refused) <= 3
-        assert all("contact slurm controller" in said or "reset by peer" in said for said in meanwhile.refused)
+        assert len(meanwhile.refused) <= 3, meanwhile.refused
+        assert [said for said in meanwhile.refused if not any(word in said for word in RESTARTS)] == []
     assert len(meanwhile.jobs) > 10
     shown = ("sacct", "-X", "-n", "-P", "-o", "state", "-j", ",".join(meanwhile.jobs))
     fleet.until("login", ("sh", "-c", f"{' '.join(shown)} | sort -u | paste -sd,"), "COMPLETED\n", 180)
