@@ -17,8 +17,8 @@ from provision.sites import NEW_TOKEN, Fleet, Played, Release, nodes_by_rest
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 
-# what sbatch says of a slurmctld that ends in that moment
-RESTARTS = ("contact slurm controller", "reset by peer")
+# what sbatch says where slurmctld, or the sackd that has the configuration, ends in that moment
+RESTARTS = ("contact slurm controller", "reset by peer", "establish a configuration source")
 
 
 @dataclass
