@@ -133,9 +133,11 @@ def _routed(wish: Wish, catalogue: Catalogue) -> Routed:
     sites = catalogue.sites
     # which site it is looked at from says where paths are, and not whether there are any
     any_site = home_site(sites, wish.site or min(sites, default=None))
-    portable = wish.portable or not obstacles(script, any_site)
+    found = obstacles(script, any_site)
+    portable = wish.portable or not found
     home = any_site if portable else home_site(sites, wish.site)
-    found = obstacles(script, home)
+    if home is not any_site:
+        found = obstacles(script, home)
     if wish.site is not None or not portable:
         return Routed(spec, home, pinned(script, home, catalogue, now), found, portable)
     if script.value("time") is None:

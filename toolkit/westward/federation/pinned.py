@@ -8,7 +8,7 @@ from datetime import datetime
 from westward.errors import InputError, NotFound
 from westward.model.batchscript import BatchScript
 from westward.model.decision import TERMS, Cost, Decision, Offer
-from westward.model.site import Catalogue, ShellDoor, Site
+from westward.model.site import Catalogue, Site
 
 
 def home_site(sites: Mapping[str, Site], named: str | None = None) -> Site:
@@ -25,7 +25,7 @@ def home_site(sites: Mapping[str, Site], named: str | None = None) -> Site:
     if named is not None:
         return sites[named]
     described = [site for site in sites.values() if site.home]
-    local = [site for site in sites.values() if any(_is_this_host(door) for door in site.doors)]
+    local = [site for site in sites.values() if site.on_this_host]
     for found in (described, local, list(sites.values())):
         if len(found) == 1:
             return found[0]
@@ -36,10 +36,6 @@ def home_site(sites: Mapping[str, Site], named: str | None = None) -> Site:
         f"which site is this script made for? It could be any of {names}",
         "name it with --site, or write 'home: true' into the description of the one where your scripts run",
     )
-
-
-def _is_this_host(door: object) -> bool:
-    return isinstance(door, ShellDoor) and door.host is None
 
 
 def pinned(script: BatchScript, site: Site, catalogue: Catalogue, now: datetime) -> Decision:

@@ -218,6 +218,11 @@ class Site:
     inventory: tuple[Path, ...] = ()
     home: bool = False
 
+    @property
+    def on_this_host(self) -> bool:
+        """Its Slurm commands run here, so that its directories are this host's."""
+        return any(isinstance(door, ShellDoor) and door.host is None for door in self.doors)
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:

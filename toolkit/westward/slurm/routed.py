@@ -21,7 +21,7 @@ from westward.model.batchscript import BatchScript, Given
 from westward.model.decision import Offer
 from westward.model.job import Array, Dependency, JobSpec, Launcher, Submission, slurm_name
 from westward.model.resources import Resources
-from westward.model.site import ShellDoor, Site
+from westward.model.site import Site
 from westward.model.units import parse_memory, parse_walltime
 from westward.slurm.sbatchfile import NOT_THE_JOB, place
 
@@ -195,7 +195,7 @@ def working_directory(script: BatchScript, site: Site) -> str:
 def submit_directory(script: BatchScript, site: Site) -> str:
     """The directory from which the script is submitted there."""
     here = Path(script.submitted_from)
-    if any(isinstance(door, ShellDoor) and door.host is None for door in site.doors):
+    if site.on_this_host:
         return script.submitted_from
     for there, mounted in site.files.items():
         if here.is_relative_to(mounted):
