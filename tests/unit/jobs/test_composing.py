@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from westward.errors import WestwardError
-from westward.jobs import template
+from westward.jobs import composing, jobconfig, template
 
 # everything that an interpolation can be: indirect, relative, of a resolver, of a whole node, escaped, in a list or a mapping
 TRICKY = """
@@ -70,9 +70,10 @@ OF_TRICKY = [
 
 @pytest.fixture(autouse=True)
 def templates_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    shutil.copytree(template.CONF, tmp_path / "conf")
+    shutil.copytree(jobconfig.CONF, tmp_path / "conf")
     (tmp_path / "conf" / "job" / "tricky.yaml").write_text(TRICKY.lstrip())
-    monkeypatch.setattr(template, "CONF", tmp_path / "conf")
+    for module in (jobconfig, composing):
+        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
     monkeypatch.setenv("WESTWARD_TEST", "before")
     _forget()
     yield
@@ -80,7 +81,7 @@ def templates_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def _forget() -> None:
-    for cached in (template._base, template._names, template._groups):
+    for cached in (composing._base, jobconfig.names, jobconfig.groups):
         cached.cache_clear()
 
 
@@ -104,7 +105,7 @@ def test_it_is_what_hydra_composes(name: str, overrides: list[str], monkeypatch:
     changed = _outcome(name, overrides)
     assert _outcome(name, []) == unchanged, "what was changed for one job is taken back"
     with monkeypatch.context() as patched:
-        patched.setattr(template._Base, "changed", lambda *_: None)
+        patched.setattr(composing._Base, "changed", lambda *_: None)
         assert _outcome(name, overrides) == changed
 
 

@@ -1,0 +1,80 @@
+"""What every job template says: the keys of `JobConfig`, as Hydra's structured configs, and where the groups lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from westward.model.job import Launcher
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+@dataclass
+class PolicyConfig:
+    """conf/policy/*.yaml: what each term of the cost weighs."""
+
+    name: str = MISSING
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class JobConfig:
+    """What every template says; the types are checked by Hydra's structured configs."""
+
+    description: str = MISSING
+    name: str = MISSING
+    command: list[str] = MISSING
+    nodes: int = 1
+    ntasks_per_node: int = 1
+    cpus_per_task: int = 1
+    mem: str | None = None
+    accelerators: str | None = None
+    compute: str | None = None
+    accelerator_mem: str | None = None
+    ntasks_per_accelerator: int | None = None
+    walltime: str = "00:10:00"
+    launcher: str = Launcher.SRUN.value
+    setup: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    account: str | None = None
+    qos: str | None = None
+    array: str | None = None
+    depends_on: list[str] = field(default_factory=list)
+    begin: str | None = None
+    requeue: bool = False
+    idempotent: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, list[Any]] = field(default_factory=dict)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    region: str = MISSING
+    currency: str | None = None
+    carbon_price_per_kg: float = 0.0
+    waiting_price_per_h: float = 0.0
+
+
+COMMON = {item.name for item in fields(JobConfig)}
+TYPES = get_type_hints(JobConfig)
+OPEN = ("env", "options")  # mappings whose keys are the user's own
+# Every template starts from these defaults, so that a common key can be set where the template does not mention it. As plain
+# values: a structured root would refuse the template's own parameters.
+ConfigStore.instance().store("job_defaults", OmegaConf.to_container(OmegaConf.structured(JobConfig)))
+
+
+@cache
+def names(group: str) -> Sequence[str]:
+    """What there is in a group, by name."""
+    return tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+
+
+@cache
+def groups() -> frozenset[str]:
+    """The groups of configuration there are."""
+    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir())
