@@ -117,7 +117,7 @@ def test_a_resolver_is_asked_for_each_job(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_value_takes_no_second_composition(monkeypatch: pytest.MonkeyPatch) -> None:
     template.compose_job("tricky", [])
-    monkeypatch.setattr(template, "compose", lambda *_, **__: pytest.fail("Hydra was asked again"))
+    monkeypatch.setattr(composing, "compose", lambda *_, **__: pytest.fail("Hydra was asked again"))
     spec = template.compose_job("tricky", ["size=3", "env.X=1", "mem=2G"]).spec
     assert spec.command == ("echo", "3", "3", "3", "3", "${size}", "plain")
     assert (spec.name, spec.resources.nodes, spec.env["SIZE"], spec.env["X"]) == ("tricky-3", 3, "3", "1")
