@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,19 +14,13 @@ from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError
-from westward.federation.pinned import home_site, pinned
+from westward.federation.deciding import Routed, decide_script
 from westward.federation.router import chosen_offer
-from westward.federation.router import route as choose_site
-from westward.federation.snapshot import take_snapshot
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.template import compose_job
 from westward.model.batchscript import BatchScript, Given
-from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH, JobSpec, Submission
 from westward.model.site import Catalogue, RestDoor, Site
-from westward.slurm.obstacles import Obstacle, obstacles
 from westward.slurm.options import refused_option
-from westward.slurm.routed import spec_of
 from westward.slurm.sbatchfile import load, read_script, split_command_line
 from westward.slurm.sbatchoptions import Takes
 from westward.slurm.script import render
@@ -64,17 +57,6 @@ class Wish:
     as_json: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """A script and the site it goes to."""
-
-    spec: JobSpec
-    home: Site
-    decision: Decision
-    found: list[Obstacle]
-    portable: bool
-
-
 def route(
     words: Annotated[
         list[str] | None,
@@ -103,7 +85,7 @@ def route(
     own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "detach": detach, "json": as_json}
     wish = _wish(words or [], own)
     catalogue = load_catalogue()
-    routed = _routed(wish, catalogue)
+    routed = decide_script(wish.script, catalogue, wish.site, wish.portable, wish.policy)
     if wish.plan:
         _show_plan(routed, catalogue, wish.as_json)
         return
@@ -125,28 +107,6 @@ def _wish(words: list[str], own: dict[str, Any]) -> Wish:
         submitted_from=os.getcwd(),
     )
     return Wish(script, said["site"], said["plan"], said["portable"], said["policy"], said["detach"], said["json"])
-
-
-def _routed(wish: Wish, catalogue: Catalogue) -> Routed:
-    spec, now = spec_of(wish.script, datetime.now(UTC)), datetime.now(UTC)
-    script = spec.script or wish.script
-    sites = catalogue.sites
-    # which site it is looked at from says where paths are, and not whether there are any
-    any_site = home_site(sites, wish.site or min(sites, default=None))
-    found = obstacles(script, any_site)
-    portable = wish.portable or not found
-    home = any_site if portable else home_site(sites, wish.site)
-    if home is not any_site:
-        found = obstacles(script, home)
-    if wish.site is not None or not portable:
-        return Routed(spec, home, pinned(script, home, catalogue, now), found, portable)
-    if script.value("time") is None:
-        raise InputError(
-            f"{script.file}: a site is chosen for a job with a time limit", "add #SBATCH --time=..., or name the --site"
-        )
-    asked = compose_job("command", ["command=[true]", *([f"policy={wish.policy}"] if wish.policy else [])])
-    snapshot = take_snapshot(catalogue.sites)
-    return Routed(spec, home, choose_site(spec, asked.policy, asked.region, catalogue, snapshot, now), found, portable)
 
 
 def _submit(routed: Routed, catalogue: Catalogue, wish: Wish) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -15,14 +14,13 @@ from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.multirun import plan_points, submit_points
 from westward.cli.watch import finish, watch_to_end
-from westward.federation.router import chosen_offer, route
-from westward.federation.snapshot import take_snapshot
+from westward.federation.deciding import decide
+from westward.federation.router import chosen_offer
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.template import Composed, common_keys, compose_job
+from westward.jobs.template import common_keys
 from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
-from westward.model.site import Catalogue
 from westward.slurm.script import render
 from westward.store.ledger import Job, Ledger
 
@@ -70,7 +68,7 @@ def plan(
         plan_points(template, overrides or [], site, as_json)
         return
     catalogue = load_catalogue()
-    composed, decision = _decide(template, overrides or [], site, catalogue)
+    composed, decision = decide(template, overrides or [], site, catalogue)
     if as_json:
         show.print_json(show.decision_facts(decision))
     else:
@@ -105,7 +103,7 @@ def submit(
         submit_points(template, overrides or [], site, as_json)
         return
     catalogue = load_catalogue()
-    composed, decision = _decide(template, overrides or [], site, catalogue)
+    composed, decision = decide(template, overrides or [], site, catalogue)
     chosen_offer(decision, site)
     show.tell_notes(decision)
     ledger = Ledger()
@@ -125,14 +123,6 @@ def submit(
         return
     if as_json:
         show.print_json(show.job_facts(job))
-
-
-def _decide(template: str, overrides: list[str], site: str | None, catalogue: Catalogue) -> tuple[Composed, Decision]:
-    composed = compose_job(template, overrides)
-    snapshot = take_snapshot(catalogue.sites)
-    return composed, route(
-        composed.spec, composed.policy, composed.region, catalogue, snapshot, datetime.now(UTC), site
-    )
 
 
 def _tell_submitted(job: Job, decision: Decision) -> None:
