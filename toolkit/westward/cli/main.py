@@ -18,7 +18,7 @@ from westward.errors import WestwardError
 
 # name -> module and function, or module and group. Loaded when called: a command that reads the ledger needs neither Hydra nor Docker.
 COMMANDS = {
-    "plan": ("submit", "plan"),
+    "plan": ("plan", "plan"),
     "submit": ("submit", "submit"),
     "route": ("route", "route"),
     "templates": ("submit", "templates"),
