@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from westward.errors import WestwardError
-from westward.jobs import composing, jobconfig, template
+from westward.jobs import composing, template, templatefiles
 
 # everything that an interpolation can be: indirect, relative, of a resolver, of a whole node, escaped, in a list or a mapping
 TRICKY = """
@@ -27,6 +27,7 @@ same: ${pair}
 other: ${.chosen}
 home: ${oc.env:WESTWARD_TEST,none}
 flag: true
+joined: "${words:a,${pair},${size},[x,'y z'],${other}}"
 mixed: "a ${size}/${half}=${flag}, '${which}' ${nodes}"
 odd: ["$1 ${size}", "\\\\${size} ${half}", "${half}", "${flag}${flag}", "${ size }"]
 inner: {a: "${size}", b: "${.a}", c: "${inner.a}", d: plain}
@@ -70,19 +71,13 @@ OF_TRICKY = [
 
 @pytest.fixture(autouse=True)
 def templates_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    shutil.copytree(jobconfig.CONF, tmp_path / "conf")
+    shutil.copytree(templatefiles.CONF, tmp_path / "conf")
     (tmp_path / "conf" / "job" / "tricky.yaml").write_text(TRICKY.lstrip())
-    for module in (jobconfig, composing):
-        monkeypatch.setattr(module, "CONF", tmp_path / "conf")
+    monkeypatch.setattr(templatefiles, "CONF", tmp_path / "conf")
     monkeypatch.setenv("WESTWARD_TEST", "before")
-    _forget()
+    composing._base.cache_clear()
     yield
-    _forget()
-
-
-def _forget() -> None:
-    for cached in (composing._base, jobconfig.names, jobconfig.groups):
-        cached.cache_clear()
+    composing._base.cache_clear()
 
 
 def _outcome(name: str, overrides: list[str]) -> Any:

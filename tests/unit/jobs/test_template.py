@@ -10,8 +10,8 @@ import pytest
 
 from westward.catalogue.load import load_site
 from westward.errors import InputError, NotFound
-from westward.jobs.jobconfig import CONF
 from westward.jobs.template import common_keys, compose_job, templates
+from westward.jobs.templatefiles import CONF
 from westward.model.accelerators import AcceleratorRequest
 from westward.model.decision import TERMS, Cost, Offer
 from westward.model.job import After, Array, Dependency, Launcher, slurm_name

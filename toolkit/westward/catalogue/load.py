@@ -124,7 +124,7 @@ def load_site(file: Path) -> Site:
 
 def default_region() -> str:
     """The region that a user sits in who names none."""
-    return open_yaml(_HERE.parent / "conf" / "westward.yaml").take("region", str)
+    return open_yaml(_HERE.parent / "conf" / "root" / "westward.yaml").take("region", str)
 
 
 def _currency(sites: Mapping[str, Site]) -> str | None:

@@ -21,7 +21,7 @@ COMMANDS = {
     "plan": ("plan", "plan"),
     "submit": ("submit", "submit"),
     "route": ("route", "route"),
-    "templates": ("submit", "templates"),
+    "templates": ("templates", "templates"),
     "jobs": ("jobs", "jobs"),
     "watch": ("jobs", "watch"),
     "logs": ("jobs", "logs"),

@@ -1,8 +1,7 @@
-"""`westward submit` and `templates`."""
+"""`westward submit`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -15,8 +14,6 @@ from westward.cli.watch import finish, watch_to_end
 from westward.federation.deciding import decide
 from westward.federation.router import chosen_offer
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.template import common_keys
-from westward.jobs.template import templates as all_templates
 from westward.model.decision import Decision
 from westward.store.ledger import Job, Ledger
 
@@ -29,24 +26,6 @@ Multirun = Annotated[
     ),
 ]
 SiteOption = Annotated[str | None, typer.Option("--site", help="Run here, whatever the policy prefers.")]
-
-
-def templates(as_json: show.AsJson = False) -> None:
-    """List the job templates with their parameters."""
-    found = all_templates()
-    if as_json:
-        show.print_json([asdict(template) for template in found])
-        return
-    listed = show.table("", "template", "what it does", "its own parameters")
-    for template in found:
-        listed.add_row(
-            template.name,
-            template.description,
-            " ".join(f"{key}={value}" for key, value in template.parameters.items()),
-        )
-    show.out.print(listed)
-    show.out.print(f"All take: {' '.join(common_keys())}")
-    show.out.print("Example:  westward plan allreduce nodes=2 accelerators=h100:4 policy=greenest")
 
 
 def submit(

@@ -19,13 +19,23 @@ from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError
-from westward.jobs.jobconfig import COMMON, CONF, OPEN, TYPES, JobConfig, groups, names
+from westward.jobs import templatefiles
+from westward.jobs.jobconfig import COMMON, OPEN, TYPES, JobConfig
+from westward.jobs.templatefiles import GROUPS, SHIPPED, Folder, TemplateSource, names
 
+
+def _words(*parts: Any) -> list[Any]:
+    """The resolver `${words:...}`: its arguments as one list, those that are lists item by item."""
+    return [word for part in parts for word in (part if isinstance(part, list | ListConfig) else [part])]
+
+
+OmegaConf.register_new_resolver("words", _words, replace=True)
 _SCALARS = (int, float, bool, str)
 _INTERPOLATION = re.compile(r"\$\{([A-Za-z_]\w*)\}", re.ASCII)
 
@@ -36,7 +46,7 @@ def as_written(template: str, overrides: Sequence[Override] = ()) -> Mapping[str
     Raises:
         InputError: it does not compose, in Hydra's words.
     """
-    return _base(template, _choices(overrides)).checked
+    return _base(template, _choices(overrides), templatefiles.folders()).checked
 
 
 def overridden(template: str, overrides: Sequence[Override]) -> dict[str, Any]:
@@ -45,7 +55,7 @@ def overridden(template: str, overrides: Sequence[Override]) -> dict[str, Any]:
     Raises:
         InputError: it does not compose with them, in Hydra's words.
     """
-    base = _base(template, _choices(overrides))
+    base = _base(template, _choices(overrides), templatefiles.folders())
     changed = base.changed([override for override in overrides if not _chooses_policy(override)])
     if changed is not None:
         return changed
@@ -193,7 +203,7 @@ def _is(value: Any, declared: Any) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _base(template: str, choices: tuple[str, ...]) -> _Base:
+def _base(template: str, choices: tuple[str, ...], searched: tuple[Folder, ...]) -> _Base:
     return _Base(template, choices)
 
 
@@ -220,16 +230,45 @@ def _only_sets(override: Override) -> bool:
     """It sets the value of a key, and neither chooses from a group nor deletes or moves anything."""
     key = override.key_or_group
     plain = not (override.is_add() or override.is_delete()) and override.package is None
-    return plain and "/" not in key and key not in groups()
+    return plain and "/" not in key and key not in (*GROUPS, SHIPPED)
 
 
 def _compose(template: str, overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, nothing in it resolved yet."""
+    Plugins.instance().register(TemplateSource)
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with initialize_config_dir(str(templatefiles.CONF / "root"), version_base="1.3"):
             return compose("westward", overrides=[f"job={template}", *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise _told(template, error) from error
+    except RecursionError as error:  # Hydra follows defaults without looking where it has been
+        raise _endless(template) from error
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        # what Hydra trips over in a file that is no configuration of its kind
+        raise InputError(f"{_place(template)}: Hydra cannot compose it: {_first_line(error)}") from error
+
+
+def _endless(template: str) -> InputError:
+    circle = templatefiles.cycle("job", template)
+    return InputError(
+        f"{_place(template)}: it extends itself: {' -> '.join(circle)}"
+        if circle
+        else f"{_place(template)}: its defaults lead nowhere",
+        f"to extend the template that ships under a name, write it as /{SHIPPED}/job/NAME in its defaults",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _place(template: str) -> str:
+    """The template as an error names it: with its file, where it is the user's own."""
+    try:
+        found = templatefiles.entry("job", template)
+    except KeyError:
+        return f"template '{template}'"
+    return f"template '{template}'" + ("" if found.origin == "Westward" else f" ({found.file})")
 
 
 def _plain(template: str, config: DictConfig) -> dict[str, Any]:
@@ -256,16 +295,16 @@ def _checked(template: str, plain: Mapping[str, Any]) -> dict[str, Any]:
 def _told(template: str, error: Exception) -> InputError:
     """Hydra's and OmegaConf's own words, shortened to what a user needs."""
     key = getattr(error, "full_key", None)
-    first = str(error).splitlines()[0]
+    first = _first_line(error)
     match = re.match(r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", first)
     if key and match:
         kinds = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}
         return InputError(
-            f"template '{template}': {key}={match['value']}: {kinds.get(match['kind'], match['kind'])} was expected"
+            f"{_place(template)}: {key}={match['value']}: {kinds.get(match['kind'], match['kind'])} was expected"
         )
     if key and first.endswith("is not a ListConfig, list or tuple."):
-        return InputError(f"template '{template}': {key}: a list was expected; write it as {key}=[...]")
-    return InputError(f"template '{template}': {key + ': ' if key else ''}{first}")
+        return InputError(f"{_place(template)}: {key}: a list was expected; write it as {key}=[...]")
+    return InputError(f"{_place(template)}: {key + ': ' if key else ''}{first}")
 
 
 def _appending(override: Override) -> str:

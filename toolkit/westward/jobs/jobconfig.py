@@ -1,19 +1,14 @@
-"""What every job template says: the keys of `JobConfig`, as Hydra's structured configs, and where the groups lie."""
+"""What every job template says: the keys of `JobConfig`, as Hydra's structured configs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from westward.model.job import Launcher
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 @dataclass
@@ -66,15 +61,3 @@ OPEN = ("env", "options")  # mappings whose keys are the user's own
 # Every template starts from these defaults, so that a common key can be set where the template does not mention it. As plain
 # values: a structured root would refuse the template's own parameters.
 ConfigStore.instance().store("job_defaults", OmegaConf.to_container(OmegaConf.structured(JobConfig)))
-
-
-@cache
-def names(group: str) -> Sequence[str]:
-    """What there is in a group, by name."""
-    return tuple(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
-
-
-@cache
-def groups() -> frozenset[str]:
-    """The groups of configuration there are."""
-    return frozenset(folder.name for folder in CONF.iterdir() if folder.is_dir())

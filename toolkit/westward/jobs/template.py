@@ -11,17 +11,18 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from westward.errors import InputError, NotFound
+from westward.errors import InputError, NotFound, WestwardError
 from westward.jobs.composing import as_written, overridden
-from westward.jobs.jobconfig import COMMON, OPEN, JobConfig, names
+from westward.jobs.jobconfig import COMMON, OPEN, JobConfig
 from westward.jobs.occupying import to_resources
 from westward.jobs.sweep import parse_overrides
+from westward.jobs.templatefiles import Entry, entries, entry, names, refuse_unsafe
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, Array, Dependency, JobSpec, Launcher
 from westward.model.units import parse_moment
@@ -47,24 +48,47 @@ class Composed:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One template as a list shows it; `parameters` are its own, with their defaults."""
+    """One template as a list shows it; `parameters` are its own, with their defaults.
+
+    Attributes:
+        origin: "Westward", "./conf" or "WESTWARD_CONF".
+        replaces: the origins of the templates of the same name that it goes before.
+        problem: why it cannot be used; empty where it can.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
+    file: str
+    origin: str
+    replaces: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def templates() -> list[Template]:
-    """Every template there is, by name."""
-    found = []
-    for name in names("job"):
-        config = as_written(name)
-        found.append(
-            Template(
-                name, str(config["description"]), {key: value for key, value in config.items() if key not in COMMON}
-            )
-        )
-    return found
+    """Every template there is, by name; what is wrong with one is said of that one."""
+    found = entries("job")
+    return sorted((_listed(one, found) for one in found if _is_shown(one)), key=lambda template: template.name)
+
+
+def _is_shown(one: Entry) -> bool:
+    """It is used, or would be if nothing were wrong with it."""
+    return bool(one.problem) or entry("job", one.name) is one
+
+
+def _listed(one: Entry, others: Sequence[Entry]) -> Template:
+    replaced = tuple(
+        other.origin for other in others if other.name == one.name and other is not one and not other.problem
+    )
+    place = Template(one.name, "", {}, str(one.file), one.origin, () if one.problem else replaced, one.problem)
+    if one.problem:
+        return place
+    try:
+        config = as_written(one.name)
+    except WestwardError as error:
+        return replace(place, problem=str(error))
+    own = {key: value for key, value in config.items() if key not in COMMON}
+    return replace(place, description=str(config["description"]), parameters=own)
 
 
 def common_keys() -> list[str]:
@@ -78,12 +102,12 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
     Raises:
         NotFound: there is no such template.
         InputError: an override names no key (the nearest ones are said), or has a value that cannot be meant.
+        Unsafe: somebody else can write the template that `./conf` has.
     """
+    refuse_unsafe("job", template)
     if template not in names("job"):
-        raise NotFound(
-            f"there is no job template '{template}'{_nearest(template, names('job'))}",
-            "list them with 'westward templates'",
-        )
+        near = _unused(template) or _nearest(template, names("job"))
+        raise NotFound(f"there is no job template '{template}'{near}", "list them with 'westward templates'")
     parsed = _parse(overrides)
     default = as_written(template, parsed)
     _check_keys(template, default, parsed)
@@ -95,6 +119,12 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
         _to_policy(composed),
         composed["region"],
     )
+
+
+def _unused(template: str) -> str:
+    """Why a file of that name is no template; empty where there is none."""
+    problems = [f"; {one.file}: {one.problem}" for one in entries("job") if one.name == template]
+    return problems[0] if problems else ""
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
