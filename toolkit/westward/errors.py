@@ -24,9 +24,24 @@ class WestwardError(Exception):
 
 
 class JobFailed(WestwardError):
-    """The job ended in another state than COMPLETED, or left no result."""
+    """The job ended in another state than COMPLETED, or left no result.
+
+    Attributes:
+        log: the end of what it wrote, where that was asked for and could be read; empty otherwise.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, next_step: str = "", log: str = "") -> None:
+        super().__init__(message, next_step)
+        self.log = log
+
+
+class NotEnded(WestwardError, TimeoutError):
+    """A job goes on for longer than its caller wanted to wait. Nothing happened to the job."""
+
+    exit_code = 1
+    transient = True
 
 
 class InputError(WestwardError):

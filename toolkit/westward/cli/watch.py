@@ -13,15 +13,12 @@ from westward.cli import show
 from westward.errors import JobFailed, Unreachable
 from westward.federation.presence import alive
 from westward.jobs.collect import collect
+from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER, take_further
 from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult
 from westward.model.site import Site
 from westward.model.units import format_duration
 from westward.store.ledger import OPEN, UNSETTLED, Job, Ledger, Phase
-
-FIRST_TICK_S = 0.5
-LAST_TICK_S = 10.0
-SLOWER = 1.2
 
 
 def watch_to_end(running: Jobs, ledger: Ledger, job: Job, live: bool) -> Job:
@@ -38,9 +35,7 @@ def watch_to_end(running: Jobs, ledger: Ledger, job: Job, live: bool) -> Job:
     try:
         with Live(console=show.err, refresh_per_second=8, transient=True) if moving else nullcontext() as display:
             while job.phase in OPEN:
-                if job.phase in UNSETTLED:
-                    running.refresh(_waited_for(ledger, job))
-                    running.settle(thorough=False)
+                take_further(running, ledger, [job])
                 job = running.refresh([job])[0]
                 if display is not None:
                     display.update(Spinner("dots", _line(job)))
@@ -56,16 +51,6 @@ def watch_to_end(running: Jobs, ledger: Ledger, job: Job, live: bool) -> Job:
         show.err.print(f"no longer watching; {goes_on}: 'westward watch {job.key}' follows it again", soft_wrap=True)
         raise
     return job
-
-
-def _waited_for(ledger: Ledger, job: Job) -> list[Job]:
-    """The jobs that have to go on so that this one can: those it waits for, and those that these wait for."""
-    found: dict[str, Job] = {}
-    nearest = [job]
-    while keys := {after.key for one in nearest if one.phase in UNSETTLED for after in one.waits_for} - found.keys():
-        nearest = ledger.get_many(sorted(keys))
-        found |= {one.key: one for one in nearest}
-    return [one for one in found.values() if one.phase in OPEN]
 
 
 def _stands_still(ledger: Ledger, job: Job) -> str:
