@@ -1,16 +1,16 @@
-"""`westward jobs`, `watch`, `logs`, `results`, `attempts` and `cancel`."""
+"""`westward jobs`, `results`, `attempts` and `cancel`."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from westward.cli import show
+from westward.cli.arguments import JobName
 from westward.errors import InputError, NotFound
 from westward.federation.presence import alive
 from westward.store.ledger import OPEN, Job, Ledger, Phase
@@ -20,9 +20,6 @@ if TYPE_CHECKING:  # loaded by the commands that ask a site
     from westward.model.site import Site
 
 RECENT = 20
-JobName = Annotated[
-    str, typer.Argument(help="A job's key, the beginning of it, or its name at the cluster.", metavar="JOB")
-]
 
 
 def jobs(
@@ -77,20 +74,15 @@ def _tell_rest(ledger: Ledger, listed: int) -> None:
         show.out.print(f"{listed} of {total:,} jobs: {words}. All of them: westward jobs --all", soft_wrap=True)
 
 
-def watch(name: JobName, as_json: show.AsJson = False) -> None:
-    """Follow a job to its end, then show its results."""
-    from westward.cli.watch import finish, watch_to_end
-
-    ledger = Ledger()
-    sites = _sites()
-    with _running(ledger, sites) as running:
-        show.tell_undecided(running.settle())
-        job = watch_to_end(running, ledger, ledger.find(name), live=not as_json)
-    finish(job, sites, as_json)
-
-
-def results(name: JobName, as_json: show.AsJson = False) -> None:
-    """Show the results of a job that has ended."""
+def results(
+    name: JobName,
+    output_dir: Annotated[
+        Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Copy the outputs there as well.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what --output-dir has of the same names.")] = False,
+    as_json: show.AsJson = False,
+) -> None:
+    """Fetch and show what a job left that has ended; of one that failed, what is there."""
     from westward.cli.watch import finish
 
     ledger = Ledger()
@@ -103,22 +95,7 @@ def results(name: JobName, as_json: show.AsJson = False) -> None:
             f"job {job.key} has not ended: it is {show.state_text(job).plain}",
             f"follow it with 'westward watch {job.key}'",
         )
-    finish(job, sites, as_json)
-
-
-def logs(
-    name: JobName, task: Annotated[int | None, typer.Option("--task", help="Which task of an array.")] = None
-) -> None:
-    """Print what a job has written so far: stdout and stderr of its batch script."""
-    from westward.jobs.collect import open_log
-
-    job = Ledger().find(name)
-    try:
-        with open_log(job, _site_of(job), task) as log:
-            shutil.copyfileobj(log, sys.stdout.buffer)
-            sys.stdout.flush()
-    except FileNotFoundError:
-        show.err.print(f"job {job.key} has written nothing yet (state when last seen: {show.state_text(job).plain})")
+    finish(job, sites, as_json, output_dir, force)
 
 
 def cancel(name: JobName) -> None:

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import westward
+from westward.cli import complete
 from westward.cli.show import say_error
 from westward.directories import state_path
 from westward.errors import WestwardError
@@ -23,10 +24,11 @@ COMMANDS = {
     "route": ("route", "route"),
     "templates": ("templates", "templates"),
     "jobs": ("jobs", "jobs"),
-    "watch": ("jobs", "watch"),
-    "logs": ("jobs", "logs"),
+    "watch": ("board", "watch"),
+    "logs": ("logs", "logs"),
     "cancel": ("jobs", "cancel"),
     "results": ("jobs", "results"),
+    "explain": ("explain", "explain"),
     "attempts": ("jobs", "attempts"),
     "agent": ("agent", "app"),
     "site": ("site", "app"),
@@ -90,10 +92,22 @@ def _root(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 the job failed, 2 bad input, 3 no site fits, 4 unreachable, 5 refused as unsafe."""
+    if complete.asked():
+        _complete()
     code = _run()
     if code != INTERRUPTED and _concerns_jobs(sys.argv[1:]):
         _tell_waiting()
     sys.exit(code)
+
+
+def _complete() -> None:
+    """Answer a shell that completes a command line, with nothing where that cannot be done."""
+    try:
+        app()
+    except SystemExit:
+        raise
+    except BaseException:  # the rim: whatever is said here ends up in the middle of what the user types
+        sys.exit(0)
 
 
 def _run() -> int | str | None:

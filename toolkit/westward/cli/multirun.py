@@ -14,6 +14,7 @@ from typing import Any
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
+from westward.cli.board import refuse_failed, watch_many
 from westward.errors import SweepFailed, WestwardError
 from westward.federation.router import chosen_offer, route_all
 from westward.federation.snapshot import take_snapshot
@@ -57,11 +58,12 @@ def plan_points(template: str, overrides: Sequence[str], site: str | None, as_js
     _refuse([(point.label, point.problem) for point in points], "cannot be submitted")
 
 
-def submit_points(template: str, overrides: Sequence[str], site: str | None, as_json: bool) -> None:
-    """Submit every point, and return as soon as they may start.
+def submit_points(template: str, overrides: Sequence[str], site: str | None, as_json: bool, wait: bool = False) -> None:
+    """Submit every point, and return as soon as they may start, or, if they are to be waited for, have ended.
 
     Raises:
         SweepFailed: some of them cannot be submitted, so none was; or some failed, and the others were submitted.
+        JobFailed: of those that were waited for some failed.
     """
     catalogue = load_catalogue()
     points = _checked(template, overrides, site, catalogue)
@@ -72,6 +74,8 @@ def submit_points(template: str, overrides: Sequence[str], site: str | None, as_
     with Jobs(ledger, catalogue.sites) as running:
         show.tell_undecided(running.settle())
         answers = _submit(running, points)
+        if wait:
+            answers = _waited_for(running, ledger, answers)
     outcomes = [(point.label, answer) for point, answer in zip(points, answers, strict=True)]
     if as_json:
         show.print_json([_told(point, answer) for point, answer in zip(points, answers, strict=True)])
@@ -79,6 +83,8 @@ def submit_points(template: str, overrides: Sequence[str], site: str | None, as_
         show.out.print(show.submitted_table(outcomes))
         _tell_submitted(answers)
     _refuse(outcomes, "failed")
+    if wait:
+        refuse_failed([answer for answer in answers if isinstance(answer, Job)])
 
 
 def _submit(running: Jobs, points: Sequence[Point]) -> list[Job | WestwardError]:
@@ -95,6 +101,13 @@ def _submit(running: Jobs, points: Sequence[Point]) -> list[Job | WestwardError]
         doubt = InDoubt(f"it may not have been submitted: {error}", "'westward jobs --all' lists all that were")
         answers += [doubt] * (len(points) - len(answers))
     return answers
+
+
+def _waited_for(running: Jobs, ledger: Ledger, answers: Sequence[Job | WestwardError]) -> list[Job | WestwardError]:
+    """The same, with the jobs as they are when all of them have ended."""
+    keys = [answer.key for answer in answers if isinstance(answer, Job)]
+    ended = {job.key: job for job in watch_many(running, ledger, keys, as_json=False, quiet=not show.out.is_terminal)}
+    return [ended[answer.key] if isinstance(answer, Job) else answer for answer in answers]
 
 
 def _checked(template: str, overrides: Sequence[str], site: str | None, catalogue: Catalogue) -> list[Point]:

@@ -7,8 +7,8 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
+from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName
 from westward.cli.multirun import plan_points
-from westward.cli.submit import Multirun, Overrides, SiteOption, TemplateName
 from westward.federation.deciding import decide
 from westward.federation.router import chosen_offer
 from westward.model.job import KEY_LENGTH

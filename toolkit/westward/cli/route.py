@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
-from westward.cli import show
+from westward.cli import complete, show
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError
 from westward.federation.deciding import Routed, decide_script
@@ -32,7 +32,7 @@ OWN = {
     "plan": Takes.NOTHING,
     "portable": Takes.NOTHING,
     "policy": Takes.VALUE,
-    "detach": Takes.NOTHING,
+    "wait": Takes.NOTHING,
     "json": Takes.NOTHING,
 }
 NO_LOGIN = (
@@ -53,7 +53,7 @@ class Wish:
     plan: bool
     portable: bool
     policy: str | None
-    detach: bool
+    wait: bool
     as_json: bool
 
 
@@ -63,7 +63,10 @@ def route(
         typer.Argument(metavar="[OPTION OF SBATCH]... SCRIPT [ARGUMENT]...", help="As they are given to sbatch."),
     ] = None,
     site: Annotated[
-        str | None, typer.Option("--site", help="Run here. Without it: the site that is described as home.")
+        str | None,
+        typer.Option(
+            "--site", help="Run here. Without it: the site that is described as home.", autocompletion=complete.sites
+        ),
     ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would be submitted, and what ties the script to its site.")
@@ -72,17 +75,17 @@ def route(
         bool, typer.Option("--portable", help="Every site has what the script names: the policy may choose among them.")
     ] = False,
     policy: Annotated[str | None, typer.Option("--policy", help="By which a portable script's site is chosen.")] = None,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")
+    wait: Annotated[
+        bool, typer.Option("--wait", "-W", help="Watch it to its end; the exit code is 1 if it failed.")
     ] = False,
     as_json: show.AsJson = False,
 ) -> None:
-    """Submit an existing sbatch script, unchanged, and watch it.
+    """Submit an existing sbatch script, unchanged, and return as soon as its job may start.
 
     Options and arguments are those of sbatch, in its order: the command line goes before SBATCH_... variables, and these before the
     script's #SBATCH lines. The script runs at its home, where its accounts, modules and paths are, unless nothing ties it there.
     """
-    own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "detach": detach, "json": as_json}
+    own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "wait": wait, "json": as_json}
     wish = _wish(words or [], own)
     catalogue = load_catalogue()
     routed = decide_script(wish.script, catalogue, wish.site, wish.portable, wish.policy)
@@ -106,7 +109,7 @@ def _wish(words: list[str], own: dict[str, Any]) -> Wish:
         arguments=rest[1:],
         submitted_from=os.getcwd(),
     )
-    return Wish(script, said["site"], said["plan"], said["portable"], said["policy"], said["detach"], said["json"])
+    return Wish(script, said["site"], said["plan"], said["portable"], said["policy"], said["wait"], said["json"])
 
 
 def _submit(routed: Routed, catalogue: Catalogue, wish: Wish) -> None:
@@ -121,12 +124,14 @@ def _submit(routed: Routed, catalogue: Catalogue, wish: Wish) -> None:
             raise
         if not wish.as_json:
             _tell_submitted(job, routed)
-        if not wish.detach:
+        if wish.wait:
             job = watch_to_end(running, ledger, job, live=not wish.as_json)
-    if not wish.detach:
+    if wish.wait:
         finish(job, catalogue.sites, wish.as_json)
     elif wish.as_json:
         show.print_json(show.job_facts(job))
+    else:
+        show.tell_how_to_follow(job)
 
 
 def _tell_submitted(job: Job, routed: Routed) -> None:

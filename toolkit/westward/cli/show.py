@@ -219,6 +219,12 @@ def reason(decision: Decision) -> str:
     return f"{decision.policy}: {best:.4g}{money}, {f'with {others[0].chip}' if same else others[0].site} {than}"
 
 
+def tell_how_to_follow(job: Job) -> None:
+    """After a submission that nobody waits for: how its user finds it again, in two lines."""
+    out.print(f"follow it:   westward watch {job.key}     what it writes: westward logs -f {job.key}", soft_wrap=True)
+    out.print(f"at its end:  westward results {job.key}   what happened:  westward explain {job.key}", soft_wrap=True)
+
+
 def tell_undecided(undecided: Sequence[tuple[Job, WestwardError]]) -> None:
     """Submissions that could not be settled now; they stay in the ledger."""
     for job, error in undecided:
@@ -287,6 +293,20 @@ def state_text(job: Job) -> Text:
     if job.phase is Phase.REFUSED:
         return Text("not submitted", style="red")
     return Text(job.state, style=_STYLES.get(job.state, "red"))
+
+
+def ended(job: Job) -> str:
+    """How a job ended, in a few words."""
+    if job.phase is Phase.REFUSED:
+        return f"not submitted: {printable(job.reason)}"
+    how = f" by signal {job.signal}" if job.signal else f" with exit code {job.exit_code}" if job.exit_code else ""
+    return f"{job.state}{how}{f' ({printable(job.reason)})' if job.reason else ''}"
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """A point in time near now, by this host's clock; with its day where that is another."""
+    local = moment.astimezone()
+    return f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
 def _since(job: Job) -> str:

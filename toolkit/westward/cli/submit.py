@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
 from rich.markup import escape
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
+from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName, Wait
 from westward.cli.multirun import submit_points
 from westward.cli.watch import finish, watch_to_end
 from westward.federation.deciding import decide
@@ -17,33 +15,21 @@ from westward.jobs.lifecycle import Jobs
 from westward.model.decision import Decision
 from westward.store.ledger import Job, Ledger
 
-TemplateName = Annotated[str, typer.Argument(help="A job template; 'westward templates' lists them.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, in Hydra's grammar.", metavar="[KEY=VALUE]...")]
-Multirun = Annotated[
-    bool,
-    typer.Option(
-        "--multirun", "-m", help="A key may take several values (a,b,c or range(1,9)): a job for each combination."
-    ),
-]
-SiteOption = Annotated[str | None, typer.Option("--site", help="Run here, whatever the policy prefers.")]
-
 
 def submit(
     template: TemplateName,
     overrides: Overrides = None,
     site: SiteOption = None,
     multirun: Multirun = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return as soon as the job may start; 'westward jobs' sees it.")
-    ] = False,
+    wait: Wait = False,
     as_json: show.AsJson = False,
 ) -> None:
-    """Submit a job at the site that the policy chooses, watch it, and fetch its results.
+    """Submit a job at the site that the policy chooses, and return as soon as it may start.
 
-    Ctrl-C ends the watching, never the job. Several jobs (-m) are not watched: it returns as soon as they may start.
+    With --wait it is watched, and its results are fetched; the exit code is then 1 if it failed. Ctrl-C ends the watching, never the job.
     """
     if multirun:
-        submit_points(template, overrides or [], site, as_json)
+        submit_points(template, overrides or [], site, as_json, wait)
         return
     catalogue = load_catalogue()
     composed, decision = decide(template, overrides or [], site, catalogue)
@@ -59,13 +45,14 @@ def submit(
             raise
         if not as_json:
             _tell_submitted(job, decision)
-        if not detach:
+        if wait:
             job = watch_to_end(running, ledger, job, live=not as_json)
-    if not detach:
+    if wait:
         finish(job, catalogue.sites, as_json)
-        return
-    if as_json:
+    elif as_json:
         show.print_json(show.job_facts(job))
+    else:
+        show.tell_how_to_follow(job)
 
 
 def _tell_submitted(job: Job, decision: Decision) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.text import Text
 
 from westward.cli import show
 from westward.errors import JobFailed, Unreachable
 from westward.federation.presence import alive
-from westward.jobs.collect import collect
+from westward.jobs.collect import collect, copy_outputs
 from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER, take_further
 from westward.jobs.lifecycle import Jobs
 from westward.model.result import JobResult
@@ -47,13 +48,18 @@ def watch_to_end(running: Jobs, ledger: Ledger, job: Job, live: bool) -> Job:
                     time.sleep(tick)
                     tick = min(tick * SLOWER, LAST_TICK_S)
     except KeyboardInterrupt:
-        goes_on = _stands_still(ledger, job) or "the job goes on"
-        show.err.print(f"no longer watching; {goes_on}: 'westward watch {job.key}' follows it again", soft_wrap=True)
+        tell_stopped(ledger, job)
         raise
     return job
 
 
-def _stands_still(ledger: Ledger, job: Job) -> str:
+def tell_stopped(ledger: Ledger, job: Job) -> None:
+    """What becomes of a job that its user no longer watches."""
+    goes_on = stands_still(ledger, job) or "the job goes on"
+    show.err.print(f"no longer watching; {goes_on}: 'westward watch {job.key}' follows it again", soft_wrap=True)
+
+
+def stands_still(ledger: Ledger, job: Job) -> str:
     """Why a job that nobody watches any more goes no further, and what to do; empty where it does."""
     if job.phase not in UNSETTLED or alive(ledger):
         return ""
@@ -61,21 +67,32 @@ def _stands_still(ledger: Ledger, job: Job) -> str:
     return f"job {job.key} {why}, and no agent is running to take it further (westward agent start)"
 
 
-def finish(job: Job, sites: Mapping[str, Site], as_json: bool) -> None:
-    """Fetch and show what a job left behind.
+def finish(
+    job: Job, sites: Mapping[str, Site], as_json: bool, output_dir: Path | None = None, force: bool = False
+) -> None:
+    """Fetch and show what a job left behind, and copy its outputs where the user wants them.
 
     Raises:
+        Unsafe: files of those names are there, and may not be replaced without `force`.
         JobFailed: it did not succeed.
         Unreachable: its site does not give its outputs now, so nobody knows yet.
     """
     result = collect(job, sites.get(job.site))
     problem = result.problem or (f"its outputs could not be fetched: {result.away}" if result.away else "")
+    copied = copy_outputs(result, output_dir, force) if output_dir is not None else []
     if as_json:
-        show.print_json({**show.job_facts(job), "ok": result.ok, "problem": problem, "record": result.record})
+        files = {name: str(file) for name, file in result.files.items()}
+        facts = {"ok": result.ok, "problem": problem, "record": result.record, "files": files}
+        show.print_json({**show.job_facts(job), **facts, "copied": [str(file) for file in copied]})
     else:
-        _show(job, result)
+        _show(job, result, copied)
+        if output_dir is not None and not copied:
+            show.err.print(f"job {job.key} left no outputs to copy", soft_wrap=True)
     if result.problem:
-        raise JobFailed(f"job {job.key} at {job.site}: {problem}", f"read its output with 'westward logs {job.key}'")
+        raise JobFailed(
+            f"job {job.key} at {job.site}: {problem}",
+            f"what it wrote: 'westward logs {job.key}'; what happened: 'westward explain {job.key}'",
+        )
     if result.away:
         again = f"westward results {job.key}"
         first = result.away.next_step
@@ -91,11 +108,11 @@ def _line(job: Job) -> Text:
     return Text.assemble(f"{job.key}  ", show.state_text(job), why, f"  {waited}")
 
 
-def _show(job: Job, result: JobResult) -> None:
+def _show(job: Job, result: JobResult, copied: Sequence[Path]) -> None:
     if granted := show.granted_text(job):
         show.out.print(Text(show.printable(granted)), soft_wrap=True)
     if result.record is not None and "columns" in result.record:
         name = show.printable(job.name)
         show.out.print(show.record_table(f"{name} at {job.site}, {job.state}", result.record))
-    for file in result.files.values():
-        show.out.print(f"results: {file}", soft_wrap=True)
+    for file in copied or result.files.values():
+        show.out.print(Text(show.printable(f"{'copied' if copied else 'results'}: {file}")), soft_wrap=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from westward.directories import private_dir, state_dir
-from westward.errors import InputError, StorageError, Unreachable
+from westward.errors import StorageError, Unreachable, Unsafe
+from westward.jobs.logs import stdout_path
 from westward.model.job import Array, JobState
 from westward.model.result import JobResult
 from westward.model.site import Site
-from westward.slurm.filenames import filled
 from westward.slurm.files import SiteFiles, open_files
 from westward.store.ledger import Job
 
@@ -73,6 +75,34 @@ def collect(job: Job, site: Site | None) -> JobResult:
     return JobResult(job.key, job.state, record, files, problem or wrong, away)
 
 
+def copy_outputs(result: JobResult, target: Path, force: bool = False) -> list[Path]:
+    """Copy what was fetched of a job under a directory of the user's, which is made where it is not there; where each file lies now.
+
+    Raises:
+        Unsafe: some of them are there, and may not be replaced without `force`; then nothing was copied.
+        StorageError: it cannot be written there.
+    """
+    wanted = {target.joinpath(*PurePosixPath(name).parts): file for name, file in result.files.items()}
+    there = [path for path in wanted if path.is_symlink() or path.exists()]
+    if there and not force:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise Unsafe(
+            f"'{there[0]}'{more} would be overwritten; nothing was copied", "name another directory, or --force"
+        )
+    for path, file in wanted.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                shutil.copyfile(file, draft)
+                os.replace(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot write '{path}': {error.strerror}", "name another directory") from error
+    return list(wanted)
+
+
 def promised(job: Job) -> list[str]:
     """The files that must be there at the end, relative to the job's directory; each task of an array has a directory of its own."""
     if job.submission.array is None:
@@ -89,36 +119,8 @@ def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes
         FileNotFoundError: it has not started to write.
         Unreachable: the site's files cannot be read here.
     """
-    array = job.submission.array
-    if (array is None) is not (task is None):
-        said = f"job {job.key} is an array ({array})" if array else f"job {job.key} is no array"
-        raise InputError(
-            said, f"name one task: westward logs {job.key} --task 0" if array else f"westward logs {job.key}"
-        )
-    with open_files(site) as there, there.open(_log_path(job, task)) as log:
+    with open_files(site) as there, there.open(stdout_path(job, task)) as log:
         yield log
-
-
-def _log_path(job: Job, task: int | None) -> str:
-    """Where a job writes to: of a script of the user's own a pattern, as sbatch takes it."""
-    submission = job.submission
-    if submission.arguments is None:
-        return submission.stdout.replace("%a", str(task)) if task is not None else submission.stdout
-    values: dict[str, int | str] = {"x": submission.name}
-    if job.job_id is not None:
-        # a task of an array has an id of its own
-        values |= {"A": job.job_id} if task is not None else {"A": job.job_id, "j": job.job_id, "J": job.job_id}
-    if task is not None:
-        values["a"] = task
-    path, missing = filled(submission.stdout, values)
-    if missing and job.job_id is None:
-        raise FileNotFoundError(path)
-    if missing:
-        raise InputError(
-            f"job {job.key} writes to '{path}' at {job.site}, and what {missing[0]} became is not recorded",
-            "read it there; %A, %a and %x can be found from here, and %j where it is no array: --output",
-        )
-    return path
 
 
 def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:

@@ -26,7 +26,7 @@ from westward.jobs import dependencies, steps, watching
 from westward.jobs.side_by_side import side_by_side
 from westward.jobs.steps import Steps, parts
 from westward.model.decision import Decision
-from westward.model.job import JobSpec, new_key
+from westward.model.job import Attempt, JobSpec, new_key
 from westward.model.site import Site
 from westward.slurm.client import InDoubt, SlurmClient, open_client
 from westward.slurm.script import render
@@ -246,6 +246,15 @@ class Jobs:
     def watch(self) -> int:
         """Ask each site once about all its jobs; how many are otherwise than before."""
         return watching.tick(self._ledger, self._client)
+
+    def attempts(self, job: Job) -> list[Attempt]:
+        """What its site's accounting has of a job, oldest first: each attempt and each task of an array on its own.
+
+        Raises:
+            NotFound: its site is no longer described here.
+            Unreachable: the accounting does not answer.
+        """
+        return self._client(job.site).history(job.created_at - watching.CLOCKS_DIFFER, [job.submission.name])
 
     def _client(self, site: str) -> SlurmClient:
         if site not in self._sites:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 from westward.errors import StorageError, Unreachable
 from westward.model.site import ShellDoor, Site
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from westward.slurm.ssh import Ssh
 
 _PIECE = 1 << 20
+# from this size on a part of a remote file is asked for in many requests at once
+_FEW_REQUESTS = 1 << 16
+
+
+class Part(NamedTuple):
+    """A part of a file, and how long the whole is now."""
+
+    data: bytes
+    size: int
 
 
 class Files(Protocol):
@@ -39,6 +48,13 @@ class Files(Protocol):
 
     def fetch(self, path: str, target: Path) -> None:
         """Copy a file of the site to `target`, whole or not at all. Raises as `open` does, and StorageError for a full disk here."""
+        ...
+
+    def part(self, path: str, start: int, most: int) -> Part:
+        """At most that many bytes of a file from an offset on; fewer at its end, none beyond it. Raises as `open` does.
+
+        The file is looked up anew each time: it may have been replaced, or cut short, since.
+        """
         ...
 
 
@@ -66,6 +82,9 @@ class SiteFiles:
 
     def fetch(self, path: str, target: Path) -> None:
         self._way(path).fetch(path, target)
+
+    def part(self, path: str, start: int, most: int) -> Part:
+        return self._way(path).part(path, start, most)
 
     def close(self) -> None:
         for way in self._ways:
@@ -133,6 +152,15 @@ class MountedFiles:
         """Copy a file of the site to `target`, whole or not at all. Raises as `open` does, and StorageError for a full disk here."""
         with self.open(path) as source:
             _write_whole(source, target)
+
+    def part(self, path: str, start: int, most: int) -> Part:
+        """At most that many bytes from an offset on. Raises as `open` does."""
+        with self.open(path) as source:
+            try:
+                source.seek(start)
+                return Part(source.read(most), os.fstat(source.fileno()).st_size)
+            except OSError as error:  # a file of another host that was replaced while it was read is stale
+                raise StorageError(f"site '{self._site}': cannot read '{path}': {error.strerror}") from error
 
     def covers(self, path: str) -> bool:
         """Whether a mount holds that path."""
@@ -227,6 +255,16 @@ class RemoteFiles:
         with self._open(path) as source, self._errors(path):
             source.prefetch()  # many reads in flight: not one round trip for each piece
             _write_whole(cast(IO[bytes], source), target)
+
+    def part(self, path: str, start: int, most: int) -> Part:
+        """At most that many bytes from an offset on. Raises as `MountedFiles.open` does."""
+        with self._open(path) as source, self._errors(path):
+            size = source.stat().st_size or 0
+            wanted = max(0, min(most, size - start))
+            source.seek(start)
+            if wanted > _FEW_REQUESTS:
+                source.prefetch(start + wanted)
+            return Part(source.read(wanted), size)
 
     def close(self) -> None:
         if self._ssh is not None:

@@ -21,9 +21,11 @@ from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
 from westward.store import leases, owner, rows
 from westward.store.database import open_database
 from westward.store.leases import Lease
-from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, Watched
+from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, SiteWord, Watched
 
-__all__ = ["CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "Watched", "ledger_file"]
+__all__ = [
+    "CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "SiteWord", "Watched", "ledger_file",
+]  # fmt: skip
 
 _KEYS_AT_ONCE = 10_000  # PostgreSQL takes 65,535 values in one statement
 # a claim from another host counts as left behind after this long; no step takes nearly as long, and steps are fenced by it
@@ -82,12 +84,7 @@ class Ledger:
             InputError: several are.
         """
         start = text.rpartition("~")[2].lower()
-        found = []
-        if start and set(start) <= set(KEY_ALPHABET):
-            last = start.ljust(
-                KEY_LENGTH, "z"
-            )  # as many letters as a key has, the last one: no key that begins so comes after it
-            found = self._select("key BETWEEN :first AND :last", limit=3, first=start, last=last)
+        found = self._select("key BETWEEN :first AND :last", limit=3, **_beginning(start)) if _may_begin(start) else []
         if not found:
             raise NotFound(f"no job here has a key that begins with {text!r}", "list them with 'westward jobs'")
         if len(found) > 1:
@@ -96,6 +93,21 @@ class Ledger:
                 "write more of it",
             )
         return found[0]
+
+    def keys(self, start: str, limit: int) -> list[tuple[str, str, str, str]]:
+        """(key, name, site, state) of the newest jobs whose key begins so."""
+        query = f"SELECT key, name, site, state FROM jobs WHERE key BETWEEN :first AND :last ORDER BY {_NEWEST_FIRST} LIMIT :limit"
+        if start and not _may_begin(start):
+            return []
+        with self._reading() as db:
+            return [
+                (key, name, site, state) for key, name, site, state in db.rows(query, **_beginning(start), limit=limit)
+            ]
+
+    def sites(self) -> list[SiteWord]:
+        """What is known of every site that was ever asked, by name."""
+        with self._reading() as db:
+            return [rows.site_word(found) for found in db.rows(f"SELECT {rows.SITE_COLUMNS} FROM sites ORDER BY name")]
 
     def jobs(self, *, phases: Sequence[Phase] | None = None, limit: int | None = None) -> list[Job]:
         """Jobs, newest first."""
@@ -387,6 +399,17 @@ class Ledger:
             )
             with self._transaction() as db:
                 db.write_each(query, [{"key": key, "reason": reason, **values} for key, reason in reasons.items()])
+
+
+def _may_begin(start: str) -> bool:
+    """Whether a key can begin so."""
+    return bool(start) and set(start) <= set(KEY_ALPHABET)
+
+
+def _beginning(start: str) -> dict[str, str]:
+    """The first and the last key that begin so."""
+    # as many letters as a key has, the last one: no key that begins so comes after it
+    return {"first": start, "last": start.ljust(KEY_LENGTH, "z")}
 
 
 def _in(phases: Sequence[Phase]) -> str:

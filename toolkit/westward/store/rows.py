@@ -91,6 +91,24 @@ class Watched(NamedTuple):
     missing_since: float | None
 
 
+class SiteWord(NamedTuple):
+    """When a site answered last, and since when it does not, with what is wrong; empty where it does."""
+
+    name: str
+    answered_at: datetime | None
+    silent_since: datetime | None
+    problem: str
+
+
+SITE_COLUMNS = ", ".join(SiteWord._fields)
+
+
+def site_word(found: Sequence[Any]) -> SiteWord:
+    """What is known of a site, from its columns."""
+    name, answered_at, silent_since, problem = found
+    return SiteWord(name, _moment(answered_at), _moment(silent_since), problem)
+
+
 # one by one: asdict() would copy the environment of each of many jobs to the last letter
 _SUBMISSION = fields(Submission)
 # a job's columns, in its order; `job` adds to them what is known of its site
@@ -182,7 +200,7 @@ def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
             values |= {"state": JobState.UNKNOWN, "reason": problem}
     for name in _MOMENTS:
         if name in values:
-            values[name] = datetime.fromtimestamp(values[name], UTC) if values[name] else None
+            values[name] = _moment(values[name])
     for name in _JSON:  # PostgreSQL's driver has read them already
         if isinstance(values.get(name), str):
             values[name] = json.loads(values[name])
@@ -192,6 +210,10 @@ def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
         "cancelled": bool(values["cancelled"]),
         "tasks": {JobState(state): count for state, count in values["tasks"].items()},
     }
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
 _SEEN = (

@@ -1,0 +1,126 @@
+"""What a shell completes: jobs, templates, their keys and values, sites. Quick, and silent whatever is wrong.
+
+Nothing is made, asked or composed here: a ledger that is not there is not set up, and templates are read as the files they are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+Candidates = list[tuple[str, str]]
+Function = TypeVar("Function", bound=Callable[..., Candidates])
+SHOWN = 50
+_CONF = Path(__file__).parents[1] / "conf"
+# what click takes the words of a command line from when a shell asks it to complete them
+ASKED = "_WESTWARD_COMPLETE"
+
+
+def asked() -> bool:
+    """Whether this process was started by a shell that wants something completed."""
+    return ASKED in os.environ
+
+
+def _quiet(function: Function) -> Function:
+    @wraps(function)
+    def answer(*args: Any, **named: Any) -> Candidates:
+        try:
+            return function(*args, **named)
+        except (
+            Exception
+        ):  # the rim: a user who presses TAB gets nothing rather than a complaint in the middle of the line
+            return []
+
+    return answer  # type: ignore[return-value]
+
+
+@_quiet
+def jobs(incomplete: str) -> Candidates:
+    """The keys of the newest jobs that begin so."""
+    from westward.directories import state_path
+    from westward.store.ledger import Ledger, ledger_file
+
+    if not os.environ.get("WESTWARD_LEDGER") and not (state_path().is_dir() and ledger_file().is_file()):
+        return []
+    return [(key, f"{name} at {site}, {state}") for key, name, site, state in Ledger().keys(incomplete, SHOWN)]
+
+
+@_quiet
+def templates(incomplete: str) -> Candidates:
+    """The job templates that begin so."""
+    return [
+        (file.stem, str(_read(file).get("description") or ""))
+        for file in sorted((_CONF / "job").glob("*.yaml"))
+        if file.stem.startswith(incomplete)
+    ]
+
+
+@_quiet
+def sites(incomplete: str) -> Candidates:
+    """The sites that begin so."""
+    from westward.catalogue.load import site_files
+
+    return [(file.stem, "") for file in site_files() if file.stem.startswith(incomplete)]
+
+
+@_quiet
+def overrides(ctx: typer.Context, incomplete: str) -> Candidates:
+    """The keys of the template that begin so, each with a `=`; after that, the values that one may take.
+
+    bash breaks words at `=`, so the value comes to us as a word of its own there; other shells give the whole.
+    """
+    values = dict(_values(ctx.params.get("template") or ""))
+    before = list(ctx.params.get("overrides") or ())
+    if incomplete == "=" and before and before[-1] in values:
+        return [(value, "") for value in values[before[-1]]]
+    if len(before) >= 2 and before[-1] == "=":
+        return [(value, "") for value in values.get(before[-2], ()) if value.startswith(incomplete)]
+    key, assigned, begun = incomplete.partition("=")
+    if assigned:
+        return [(f"{key}={value}", "") for value in values.get(key, ()) if value.startswith(begun)]
+    found = [(f"{name}=", ", ".join(values[name])) for name in values if name.startswith(key)]
+    if len(found) == 1:  # a second candidate that begins alike keeps a shell from taking the first for a whole word
+        name = found[0][0]
+        found += [(f"{name}{value}", "") for value in values[name[:-1]] or ["VALUE"]]
+    return found
+
+
+def _values(template: str) -> Iterator[tuple[str, list[str]]]:
+    """The keys of a template, its own first, each with values that it may take."""
+    if not template or os.sep in template:
+        return
+    written = _read(_CONF / "job" / f"{template}.yaml")
+    choices = written.get("choices") or {}
+    yield "policy", sorted(file.stem for file in (_CONF / "policy").glob("*.yaml"))
+    for key, value in written.items():
+        if key not in ("defaults", "description", "choices"):
+            allowed = choices.get(key) or ([value] if isinstance(value, int | float | str) else [])
+            yield key, [_text(each) for each in allowed if "${" not in str(each)]
+    for key in COMMON_KEYS:
+        if key not in written:
+            yield key, ["true", "false"] if key in ("requeue", "idempotent") else []
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    with file.open() as text:
+        found = yaml.safe_load(text)
+    return found if isinstance(found, dict) else {}
+
+
+# of JobConfig, which takes Hydra to load; a test compares them
+COMMON_KEYS = (
+    "name", "command", "nodes", "ntasks_per_node", "cpus_per_task", "mem", "accelerators", "compute", "accelerator_mem",
+    "ntasks_per_accelerator", "walltime", "launcher", "setup", "env", "outputs", "account", "qos", "array", "depends_on", "begin",
+    "requeue", "idempotent", "options", "policy", "region", "currency", "carbon_price_per_kg", "waiting_price_per_h",
+)  # fmt: skip
