@@ -81,7 +81,7 @@ class TestSubmit:
         assert len([call for call in slurm.calls("scontrol") if call[0] == "-d"]) == 1, "one snapshot"
 
     def test_it_is_said_how_to_see_them(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=16,32", "begin=600", "--multirun", "--detach")
+        done = westward("submit", "gemm", "size=16,32", "begin=600", "--multirun")
         assert done.returncode == 0, done.stderr
         jobs = list(reversed(Ledger().jobs()))
         assert all("--begin=" in job.submission.script for job in jobs)
