@@ -18,7 +18,7 @@ from westward.errors import InputError
 from westward.jobs.template import compose_job
 from westward.model.accelerators import Granted
 from westward.model.decision import Cost, Offer
-from westward.model.job import Array, JobSpec, Launcher, Submission
+from westward.model.job import Array, JobSpec, Launcher, Submission, Task
 from westward.model.resources import Resources
 from westward.model.site import Site
 from westward.slurm import nativedata, restdata
@@ -105,6 +105,18 @@ def array_with_everything() -> Submission:
     return render(spec, offer("west", None, "cpu"), a_site(), KEY, "afterok:17,afterany:18")
 
 
+def points_of_a_sweep() -> Submission:
+    """Each task has a command of its own, and one of them variables too."""
+    first, second = (compose_job("gemm", [f"size={size}", "cpus_per_task=4"]).spec for size in (64, 128))
+    tasks = (Task(first.command), Task(second.command, {"OMP_PLACES": "cores", "NOTE": "it's $HOME"}))
+    return render(
+        replace(first, array=Array.parse("0-1"), tasks=tasks, command=()),
+        offer("east", None, "cpu"),
+        a_site("east"),
+        KEY,
+    )
+
+
 def hostile_at_a_site_with_spaces() -> Submission:
     return render(hostile(), offer("west", None, "cpu"), replace(a_site(), root="/shared/my files/it's"), KEY)
 
@@ -115,6 +127,7 @@ GOLDEN = {
     "compute-dcu.sbatch": compute_at_dcus,
     "gemm-cpu.sbatch": gemm_on_cpus,
     "array.sbatch": array_with_everything,
+    "sweep.sbatch": points_of_a_sweep,
     "hostile.sbatch": hostile_at_a_site_with_spaces,
 }
 
@@ -135,14 +148,14 @@ def test_bash_can_read_it(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def run(script: str, tmp_path: Path) -> subprocess.CompletedProcess[bytes]:
+def run(script: str, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[bytes]:
     """Run a job's script as slurmd would: in an empty environment, in the job's working directory."""
     return subprocess.run(
         ["bash"],
         input=script.encode(),
         capture_output=True,
         cwd=tmp_path,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path)},
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(tmp_path), **more},
         check=False,
     )
 
@@ -171,6 +184,27 @@ def test_hostile_arguments_reach_the_program_to_the_byte(tmp_path: Path) -> None
     spec = replace(hostile(), command=("printf", "%s\\0", *words))
     done = run(render(spec, offer("west", None, "cpu"), replace(a_site(), root=str(tmp_path)), KEY).script, tmp_path)
     assert done.stdout.decode().split("\0")[:-1] == words
+    assert left_behind(tmp_path) == []
+
+
+def test_each_task_of_a_sweep_runs_its_own_command_with_its_own_variables(tmp_path: Path) -> None:
+    words = [["it's", "$(id)", ";;", "esac"], ["a\nb\n1)", "", "two words"], list(HOSTILE.values())]
+    tasks = tuple(
+        Task(
+            ("bash", "-c", 'printf "%s\\0" "${NOTE-none}" "$@"', "bash", *each),
+            {"NOTE": HOSTILE["SEVERAL"]} if i else {},
+        )
+        for i, each in enumerate(words)
+    )
+    spec = replace(hostile(), env={}, array=Array.parse("3,5,7"), tasks=tasks)
+    script = render(spec, offer("west", None, "cpu"), replace(a_site(), root=str(tmp_path / "root")), KEY).script
+    for index, each in zip((3, 5, 7), words, strict=True):
+        done = run(script, tmp_path, SLURM_ARRAY_TASK_ID=str(index))
+        note = "none" if index == 3 else HOSTILE["SEVERAL"]
+        assert (done.returncode, done.stdout.decode().split("\0")[:-1]) == (0, [note, *each])
+    none = run(script, tmp_path, SLURM_ARRAY_TASK_ID="4")
+    assert (none.returncode, none.stdout) == (2, b"")
+    assert b"no task 4" in none.stderr
     assert left_behind(tmp_path) == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from westward.errors import InputError, QuantityError
 from westward.model.accelerators import AcceleratorRequest
-from westward.model.job import After, Array, Dependency, JobState, array_state, new_key, slurm_name
+from westward.model.job import After, Array, Dependency, JobState, array_state, by_state, new_key, slurm_name
 from westward.model.resources import Resources
 
 KEY = "a2b3c4d5e6f7"
@@ -253,3 +253,14 @@ class TestArrayState:
         assert state in tasks
         assert (state is JobState.COMPLETED) == (tasks.keys() == {JobState.COMPLETED})
         assert state.final == all(each.final for each in tasks)
+
+
+class TestTasksByState:
+    def test_they_are_said_as_an_array_takes_them(self) -> None:
+        states = {**dict.fromkeys((0, 1, 2, 7), JobState.COMPLETED), 3: JobState.FAILED, 5: JobState.COMPLETED}
+        assert by_state(states) == {JobState.COMPLETED: "0-2,5,7", JobState.FAILED: "3"}
+        assert by_state({}) == {}
+
+    @given(some.sets(some.integers(0, 5000), min_size=1))
+    def test_what_is_said_is_what_was_meant(self, ids: set[int]) -> None:
+        assert set(Array.parse(str(Array.of(ids))).task_ids) == ids

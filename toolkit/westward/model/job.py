@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +58,17 @@ class Array:
             if (part["last"] and int(part["last"]) < int(part["first"])) or (part["step"] and int(part["step"]) == 0):
                 raise QuantityError(f"'{text}': '{part[0]}' names no array tasks", part[0])
         return array
+
+    @classmethod
+    def of(cls, task_ids: Iterable[int]) -> Array:
+        """The array of these tasks, in as few words as it takes."""
+        runs: list[list[int]] = []
+        for task in sorted(set(task_ids)):
+            if runs and task == runs[-1][1] + 1:
+                runs[-1][1] = task
+            else:
+                runs.append([task, task])
+        return cls(",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs))
 
     @property
     def task_ids(self) -> tuple[int, ...]:
@@ -119,12 +130,24 @@ class Launcher(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """What one task of an array runs, where each has a command of its own.
+
+    Attributes:
+        env: variables for this task, beside those of the job.
+    """
+
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """What the researcher wants; no site is in it.
 
     Attributes:
         name: the user's own words; any text.
-        command: argv of the program that `launcher` starts.
+        command: argv of the program that `launcher` starts; of no meaning where there are `tasks`.
         setup: shell lines that the template's author wrote, run before the command.
         env: variables for the job.
         outputs: files, relative to the job's directory, that must be there at the end.
@@ -134,6 +157,7 @@ class JobSpec:
         idempotent: two runs at once do no harm, so it is submitted without a hold: one request instead of two.
         options: more of sbatch's long options, by name without dashes; None for an option that takes no value.
         script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
+        tasks: what each task of `array` runs, in the order of the indices; empty where all run `command`.
     """
 
     name: str
@@ -153,6 +177,7 @@ class JobSpec:
     idempotent: bool = False
     options: Mapping[str, str | None] = field(default_factory=dict)
     script: BatchScript | None = None
+    tasks: tuple[Task, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +322,7 @@ class JobStatus:
         state: of an array, what is true of the whole: RUNNING where a task runs, else PENDING where one waits, and when all have
             ended COMPLETED where all did (`array_state`).
         tasks: how many tasks of an array are in each state; empty for any other job.
+        task_ids: which they are, as --array takes them.
         exit_code: None where a signal ended it.
         estimated_start: where the cluster's scheduler has planned it.
         restarts: how often the cluster has requeued it.
@@ -317,6 +343,15 @@ class JobStatus:
     tasks: Mapping[JobState, int] = field(default_factory=dict)
     estimated_start: datetime | None = None
     restarts: int = 0
+    task_ids: Mapping[JobState, str] = field(default_factory=dict)
+
+
+def by_state(tasks: Mapping[int, JobState]) -> dict[JobState, str]:
+    """Which tasks of an array are in each state, as --array takes them."""
+    found: dict[JobState, list[int]] = {}
+    for task, state in tasks.items():
+        found.setdefault(state, []).append(task)
+    return {state: Array.of(ids).indices for state, ids in found.items()}
 
 
 def array_state(tasks: Mapping[JobState, int]) -> JobState:

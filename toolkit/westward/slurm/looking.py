@@ -62,16 +62,16 @@ def never_started(state: JobState, nodes: str) -> bool:
 
 
 class Told:
-    """What was told of arrays, whose counts change while their state does not."""
+    """What was told of arrays, whose tasks go on while their state does not."""
 
     def __init__(self) -> None:
-        self._counts: dict[int, Mapping[JobState, int]] = {}
+        self._tasks: dict[int, tuple[Mapping[JobState, int], Mapping[JobState, str]]] = {}
 
     def is_news(self, was: Known, status: JobStatus) -> bool:
         """Whether there is something to tell of a job; takes it for told."""
-        before = self._counts.get(status.job_id)
+        before = self._tasks.get(status.job_id)
         if status.tasks:
-            self._counts[status.job_id] = status.tasks
-            if before != status.tasks:
+            self._tasks[status.job_id] = now = status.tasks, status.task_ids
+            if before != now:
                 return True
         return not same(was, status.state, status.reason)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from westward.errors import QuantityError
-from westward.model.job import Array, JobState, JobStatus, array_state
+from westward.model.job import Array, JobState, JobStatus, array_state, by_state
 from westward.slurm.restdata import Record, accounted_status, plain_number
 
 _MASK = re.compile(r"0x(?P<bits>[0-9A-Fa-f]+)")
@@ -129,6 +129,7 @@ def whole_array(parts: Sequence[Part], tasks: Tasks) -> JobStatus:
         ended_at=max(ends, default=None) if state.final else None,
         nodes=nodes.pop() if len(nodes) == 1 else "",
         tasks=dict(counts),
+        task_ids=by_state(tasks),
         estimated_start=shown.estimated_start if shown else None,
         restarts=max(status.restarts for status in statuses),
     )

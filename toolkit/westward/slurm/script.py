@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from westward.errors import InputError
 from westward.model.decision import Offer
-from westward.model.job import JobChange, JobSpec, Launcher, Submission, slurm_name
+from westward.model.job import JobChange, JobSpec, Launcher, Submission, Task, slurm_name
 from westward.model.site import Site
 from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import jinja2
 
 TEMPLATES = Path(__file__).parents[1] / "_data" / "slurm" / "jobs"
+# where each task of an array has a command of its own, the script keeps it in this variable
+OWN_COMMAND = "westward_command"
 # options that are not to be had as `options`, and what to use instead
 RESERVED = {
     **dict.fromkeys(("job-name", "chdir", "output", "export", "export-file"), "nothing: jobs are found by these"),
@@ -88,6 +90,9 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         template=spec.template,
         environment=[(variable, shlex.quote(value)) for variable, value in sorted(environment.items())],
         directory=shlex.quote(directory) + ('/"$SLURM_ARRAY_TASK_ID"' if spec.array else ""),
+        tasks=list(zip(spec.array.task_ids, map(task_lines, spec.tasks), strict=True))
+        if spec.array and spec.tasks
+        else [],
         setup=spec.setup,
         command=_launch(spec, site),
     )
@@ -137,8 +142,14 @@ def _word(value: str) -> str:
     return shlex.quote(value).replace("\\", "\\\\")
 
 
+def task_lines(task: Task) -> list[str]:
+    """What a task of its own does before the launch line: its variables, and the array of the shell that the line runs."""
+    exports = [f"export {variable}={shlex.quote(value)}" for variable, value in sorted(task.env.items())]
+    return [*exports, f"{OWN_COMMAND}=({shlex.join(task.command)})"]
+
+
 def _launch(spec: JobSpec, site: Site) -> str:
-    command = shlex.join(spec.command)
+    command = f'"${{{OWN_COMMAND}[@]}}"' if spec.tasks else shlex.join(spec.command)
     srun = (
         f"srun --cpus-per-task={spec.resources.cpus_per_task}"  # from Slurm 22.05 on srun does not take it from the job
     )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from westward.errors import QuantityError
-from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state
+from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state, by_state
 from westward.model.units import from_epoch
 from westward.slurm.client import Known
 from westward.slurm.looking import age, exited, never_started, why
@@ -204,6 +204,7 @@ def whole(rows: Iterable[Row]) -> JobStatus:
         ended_at=_last(status.ended_at for status in parts) if state.final else None,
         nodes=",".join(sorted({status.nodes for status in parts if status.nodes})),
         tasks=tasks,
+        task_ids=by_state({task: status.state for task, status in array.items()}),
         estimated_start=_first(status.estimated_start for status in parts),
         restarts=max(status.restarts for status in parts),
     )
