@@ -73,7 +73,7 @@ class TestPlan:
 
     def test_each_point_of_a_sweep_in_its_own_way(self) -> None:
         done = planned("compute=1PFLOPS@bf16,3PFLOPS@bf16", "-m")
-        assert [line.split()[1:7] for line in lines(done.stdout, " west ")] == [
+        assert [line.split()[1:7] for line in lines(done.stdout, " west ")[:2]] == [
             ["west", "gpu", "2", "x", "h100", "now"], ["west", "gpu", "4", "x", "h100", "?"],
         ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from westward.store.ledger import Ledger, Phase
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    """A cluster with two nodes of 8 CPUs; it refuses whoever wants the size 666."""
+    """A cluster with two nodes of 8 CPUs; it refuses whoever wants the size or the memory 666."""
     folder = tmp_path / "bin"
     folder.mkdir()
     made = FakeSlurm(folder)
@@ -29,9 +29,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     made.program("scontrol", f'for word; do last=$word; done; [ "$1" = release ] || cat {folder}/$last.txt')
     made.program("sacct", "")
     made.program("squeue", "")
+    made.program("sacctmgr", "")
     made.program(
         "sbatch",
-        'if grep -q -e --size=666; then echo "sbatch: error: Batch job submission failed: Invalid account" >&2; exit 1; fi\n'
+        'if grep -q -e --size=666 -e --mem=666M; then echo "sbatch: error: Batch job submission failed: Invalid account" >&2; exit 1; fi\n'
         f'n=$(mktemp {folder}/job.XXXXXX); echo $((1000 + $(stat -c %i "$n") % 1000000))',
     )
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -54,9 +55,9 @@ def westward(*words: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def printed(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+def sweep_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     found = json.loads(done.stdout)
-    assert isinstance(found, list)
+    assert isinstance(found, dict)
     return found
 
 
@@ -65,48 +66,66 @@ def lines(text: str, word: str) -> list[str]:
 
 
 class TestSubmit:
-    def test_every_point_is_a_job(self, slurm: FakeSlurm) -> None:
+    def test_points_that_ask_for_the_same_are_one_array(self, slurm: FakeSlurm) -> None:
         done = westward("submit", "gemm", "size=16,32,64", "dtype=f32,f64", "-m", "--json")
         assert (done.returncode, done.stderr) == (0, "")
-        points = printed(done)
+        told = sweep_of(done)
+        points = told["points"]
         assert [point["overrides"] for point in points] == [
             [f"size={size}", f"dtype={dtype}"] for size in (16, 32, 64) for dtype in ("f32", "f64")
         ]
-        assert {(point["phase"], point["site"], point["error"]) for point in points} == {("released", "west", None)}
-        jobs = {job.key: job for job in Ledger().jobs()}
+        (job,) = Ledger().jobs()
+        assert {(point["job"], point["error"]) for point in points} == {(job.key, None)}
+        assert [point["task"] for point in points] == list(range(6))
+        assert (job.phase, job.site, job.submission.array, job.sweep) == (Phase.RELEASED, "west", "0-5", told["sweep"])
         for point in points:
-            script = jobs[point["key"]].submission.script
-            assert all(f"--{override}" in script for override in point["overrides"])
-        assert len(slurm.calls("sbatch")) == 6
+            block = job.submission.script.partition(f"\n{point['task']})\n")[2].partition(";;")[0]
+            assert all(f"--{override}" in block for override in point["overrides"])
+        assert len(slurm.calls("sbatch")) == 1
         assert len([call for call in slurm.calls("scontrol") if call[0] == "-d"]) == 1, "one snapshot"
 
-    def test_it_is_said_how_to_see_them(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=16,32", "begin=600", "--multirun")
+    def test_each_set_of_resources_is_an_array_of_its_own(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32,64", "nodes=1,2", "-m", "--json")
+        assert done.returncode == 0, done.stderr
+        told = sweep_of(done)
+        assert [(job["nodes"], job["array"], job["points"]) for job in told["jobs"]] == [
+            (1, "0-2", [0, 2, 4]), (2, "0-2", [1, 3, 5]),
+        ]  # fmt: skip
+        found = {job.key: job.submission.nodes for job in Ledger().jobs()}
+        assert [found[point["job"]] for point in told["points"]] == [1, 2] * 3
+
+    def test_it_is_said_how_to_go_on(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32", "nodes=1,2", "begin=600", "--multirun")
         assert done.returncode == 0, done.stderr
         jobs = list(reversed(Ledger().jobs()))
         assert all("--begin=" in job.submission.script for job in jobs)
-        keys = [job.key for job in jobs]
-        assert f"2 of 2 submitted. See them: westward jobs. Follow one: westward watch {keys[0]}" in done.stdout
-        for size, key in zip((16, 32), keys, strict=True):
-            (line,) = lines(done.stdout, f"size={size} ")
-            assert key in line and "west" in line and "PENDING" in line
+        key = jobs[0].sweep
+        assert f"gemm is sweep {key}: 4 of 4 points submitted" in done.stdout
+        assert f"westward results {key}" in done.stdout
+        for job, asks in zip(
+            jobs, ("1 node with 1 CPU, 2 GiB, 5 min", "2 nodes with 1 CPU, 2 GiB each, 5 min"), strict=True
+        ):
+            (line,) = lines(done.stdout, job.key)
+            assert asks in line and "west" in line and "PENDING" in line
 
-    def test_one_that_is_refused_stops_none_of_the_others(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=16,666,32", "-m")
+    def test_a_job_that_is_refused_stops_none_of_the_others(self, slurm: FakeSlurm) -> None:
+        done = westward("submit", "gemm", "size=16,32", "mem=666M,1G", "-m")
         assert done.returncode == 2
-        (line,) = lines(done.stdout, "size=666")
-        assert "refuses" in line and "Invalid account" in line
-        assert "2 of 3 submitted" in done.stdout
-        assert "error: 1 of 3 points failed:" in done.stderr
-        assert "size=666: site 'west' refuses" in done.stderr
-        assert sorted(job.phase for job in Ledger().jobs()) == [Phase.REFUSED, Phase.RELEASED, Phase.RELEASED]
+        (line,) = lines(done.stdout, "Invalid account")
+        assert "refuses" in line and "666 MiB" in line
+        assert "2 of 4 points submitted" in done.stdout
+        assert "error: 2 of 4 points failed:" in done.stderr
+        assert "size=32 mem=666M: site 'west' refuses" in done.stderr
+        assert sorted(job.phase for job in Ledger().jobs()) == [Phase.REFUSED, Phase.RELEASED]
 
     def test_what_was_refused_is_in_the_json_too(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=666,16", "-m", "--json")
+        done = westward("submit", "gemm", "size=666", "nodes=1,2", "-m", "--json")
         assert done.returncode == 2
-        refused, fine = printed(done)
-        assert refused["exit_code"] == 2 and "Invalid account" in refused["error"] and "key" not in refused
-        assert fine["phase"] == "released"
+        told = sweep_of(done)
+        assert {job["exit_code"] for job in told["jobs"]} == {2}
+        assert all("Invalid account" in point["error"] and point["job"] is None for point in told["points"])
+        assert f"next:  when that is mended: westward retry {told['sweep']}" in done.stderr
+        assert [job.phase for job in Ledger().jobs()] == [Phase.REFUSED] * 2
 
     @pytest.mark.parametrize(
         ("overrides", "code", "said"),
@@ -128,9 +147,9 @@ class TestSubmit:
         assert (slurm.calls("sbatch"), Ledger().jobs()) == ([], [])
 
     def test_more_than_go_together_all_arrive(self, slurm: FakeSlurm) -> None:
-        done = westward("submit", "gemm", "size=range(1,151)", "-m")
+        done = westward("submit", "gemm", "walltime=range(1,151)", "-m")
         assert done.returncode == 0, done.stderr
-        assert "150 of 150 submitted (100 of them shown)" in done.stdout
+        assert "150 of 150 points submitted (100 of the jobs shown)" in done.stdout
         assert {job.phase for job in Ledger().jobs()} == {Phase.RELEASED}
         assert len(slurm.calls("sbatch")) == 150
 
@@ -148,9 +167,12 @@ class TestPlan:
         assert (done.returncode, done.stderr) == (0, "")
         for nodes, cost in ((1, " 0.005 "), (2, " 0.011 ")):
             for size in (16, 32):
-                (line,) = lines(done.stdout, f"nodes={nodes} size={size} ")
+                line = lines(done.stdout, f"nodes={nodes} size={size} ")[0]
                 assert "west" in line and "gpu" in line and cost in line
-        assert "4 points: 4 at west; cost 0.03" in done.stdout
+        assert "4 points in 2 arrays: 4 at west; cost 0.03" in done.stdout
+        for number, asks in ((1, "1 node with 1 CPU, 2 GiB, 5 min"), (2, "2 nodes with 1 CPU, 2 GiB each, 5 min")):
+            (line,) = lines(done.stdout, asks)
+            assert line.split()[:4] == [str(number), "2", "west", "gpu"]
         assert slurm.calls("sbatch") == []
 
     def test_what_fits_nowhere_is_shown_beside_what_does(self, slurm: FakeSlurm) -> None:
@@ -158,11 +180,15 @@ class TestPlan:
         assert done.returncode == 3
         assert "west" in lines(done.stdout, "nodes=1 ")[0]
         assert "out: no site can run this job" in lines(done.stdout, "nodes=64 ")[0]
-        assert "2 points: 1 at west" in done.stdout
+        assert "2 points in 1 job: 1 at west" in done.stdout
         assert "1 of 2 points cannot be submitted" in done.stderr
 
     def test_json_has_a_decision_for_each(self, slurm: FakeSlurm) -> None:
-        first, second = printed(westward("plan", "gemm", "size=16,32", "-m", "--json"))
+        told = sweep_of(westward("plan", "gemm", "size=16,32", "-m", "--json"))
+        first, second = told["points"]
+        (job,) = told["jobs"]
+        assert (job["site"], job["array"], job["points"], job["nodes"]) == ("west", "0-1", [0, 1], 1)
+        assert first["job"] == second["job"] == 0
         assert (first["overrides"], second["overrides"]) == (["size=16"], ["size=32"])
         assert first["chosen"]["site"] == "west" and first["chosen"]["cost"]["total"] > 0
         assert first["error"] is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -16,7 +16,7 @@ from westward.jobs import steps
 from westward.jobs.lifecycle import Jobs, Step
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec, JobState, JobStatus, Submission
-from westward.model.site import Site
+from westward.model.site import ArrayLimits, Site
 from westward.slurm.client import InDoubt, Known, Poll
 from westward.store.ledger import Job, Ledger
 
@@ -51,6 +51,7 @@ class Cluster:
         asked: every request that arrived.
         late: submissions that are still on their way.
         backlog: what slurmctld owes slurmdbd, or why it cannot be told.
+        limits: what it says of arrays.
     """
 
     jobs: dict[int, JobStatus] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Cluster:
     late: list[Submission] = field(default_factory=list)
     next_id: int = 1
     backlog: int | WestwardError = 0
+    limits: ArrayLimits = field(default_factory=lambda: ArrayLimits(1001))
 
     def accept(self, submission: Submission) -> int:
         job_id, self.next_id = self.next_id, self.next_id + 1
@@ -177,8 +179,18 @@ class Client:
             raise self.cluster.backlog
         return self.cluster.backlog
 
+    def array_limits(self) -> ArrayLimits:
+        self._arriving("array_limits")
+        return self.cluster.limits
+
     def close(self) -> None:
         pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.close()
 
 
 def quiet(step: str, job: Job) -> None:

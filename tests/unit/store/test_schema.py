@@ -10,25 +10,26 @@ import pytest
 
 from unit.store.databases import Fresh, noted
 from unit.store.test_ledger import add
+from unit.store.test_sweeps import a_sweep
 from westward.errors import StorageError
 from westward.model.job import JobState
 from westward.store.ledger import Ledger, Phase
 
-VERSION_1 = Path(__file__).parents[2] / "data" / "ledger" / "version-1.sql"
+OLDER = Path(__file__).parents[2] / "data" / "ledger"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """A ledger that the version before wrote."""
+@pytest.fixture(params=["version-1", "version-2"])
+def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A ledger that an older version wrote."""
     file = tmp_path / "old.sqlite"
     with sqlite3.connect(file) as db:
-        db.executescript(VERSION_1.read_text(encoding="utf-8"))
+        db.executescript((OLDER / f"{request.param}.sql").read_text(encoding="utf-8"))
     db.close()
     return file
 
 
-class TestFrom1:
+class TestFromOlder:
     def test_every_job_is_as_it_was(self, old: Path) -> None:
         ledger = Ledger(f"sqlite:///{old}")
         found = {job.key[0]: job for job in ledger.jobs()}
@@ -57,6 +58,14 @@ class TestFrom1:
             assert mine == ["a" * 12, "b" * 12], "a claim of that version does not say since when it is held"
             assert ledger.attempt(mine) == set(mine)
         add(ledger)
+        ledger.close()
+
+    def test_it_can_hold_a_sweep(self, old: Path) -> None:
+        ledger = Ledger(f"sqlite:///{old}")
+        sweep, points = a_sweep(ledger)
+        assert ledger.sweeps.find(sweep.key[:5]) == sweep
+        assert ledger.sweeps.points(sweep.key) == points
+        assert [ledger.get(key).sweep for key in ledger.sweeps.jobs(sweep.key)] == [sweep.key]
         ledger.close()
 
     def test_it_happens_once(self, old: Path) -> None:
@@ -93,7 +102,7 @@ def test_one_of_another_version_is_not_touched(database: Fresh, version: int) ->
     ledger = database.ledger()
     with ledger._database.transaction() as db:
         db.write("UPDATE schema SET version = :version", version=version)
-    with pytest.raises(StorageError, match=rf"another version of Westward \(schema {version}, not 2\)") as caught:
+    with pytest.raises(StorageError, match=rf"another version of Westward \(schema {version}, not 3\)") as caught:
         database.ledger()
     assert ("move the file away" if database.embedded else "another database") in caught.value.next_step
 
@@ -120,10 +129,14 @@ def test_what_is_asked_again_and_again_reads_no_whole_table(tmp_path: Path) -> N
         for thorough in (True, False):
             ledger.perhaps_twins(timedelta(minutes=30), thorough)
         ledger.find(ledger.jobs(limit=1)[0].key[:4])
+        sweep, _ = a_sweep(ledger)
+        ledger.sweeps.find(sweep.key[:4])
+        ledger.sweeps.points(sweep.key)
+        ledger.sweeps.jobs(sweep.key)
         ledger.lease("agent")
     assert len(said) >= 10
     for statement, values in said:
         with ledger._database.reading() as db:
             steps = [str(row[3]) for row in db.rows(f"EXPLAIN QUERY PLAN {statement}", **values)]
-        assert not [step for step in steps if step == "SCAN jobs"], (statement, steps)
+        assert not [step for step in steps if step in ("SCAN jobs", "SCAN points", "SCAN sweeps")], (statement, steps)
     ledger.close()

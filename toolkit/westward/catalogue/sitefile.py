@@ -71,6 +71,7 @@ def read_site(top: Reader) -> Site:
             for path in _words(top, "inventory", "paths was expected, as for ansible-playbook -i")
         ),
         home=top.take("home", bool, False),
+        max_array_size=top.count("max_array_size") if _named(top, "max_array_size") else None,
     )
     if site.power.price_per_kwh and site.prices.currency is None:
         raise top.error("prices.currency", "is missing: in which currency is power.price_per_kwh?")
@@ -81,6 +82,10 @@ def read_site(top: Reader) -> Site:
 
 def _is_known(above: Reader, key: str) -> bool:
     return above.take(key, object, UNKNOWN) != UNKNOWN
+
+
+def _named(above: Reader, key: str) -> bool:
+    return key in above.names() and _is_known(above, key)
 
 
 def _known_text(above: Reader, key: str) -> str | None:
@@ -294,6 +299,7 @@ def site_text(site: Site) -> str:
         _dump({"environment": dict(site.environment)}) if site.environment else "",
         _dump({"inventory": [str(path) for path in site.inventory]}) if site.inventory else "",
         _dump({"home": True}) if site.home else "",
+        _dump({"max_array_size": site.max_array_size}) if site.max_array_size else "",
         _dump({"links": {region: {"rtt_ms": _figure_fields(link.rtt_ms)} for region, link in site.links.items()}}),
         *([_FILL_IN + "\n"] if some_unknown else []),
         _dump({"prices": prices, "power": power}),

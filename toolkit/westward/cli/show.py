@@ -136,18 +136,6 @@ def sweep_table(points: Sequence[tuple[str, Decision, WestwardError | None]]) ->
     return made
 
 
-def submitted_table(points: Sequence[tuple[str, Job | WestwardError]]) -> Table:
-    """What became of each point of a sweep; the first SHOWN of them."""
-    made = table("", "point", "job", "site", "slurm id", "state", numbers=("slurm id",))
-    for label, answer in points[:SHOWN]:
-        if isinstance(answer, Job):
-            cells: list[str | Text] = [answer.key, answer.site, str(answer.job_id or "-"), state_text(answer)]
-        else:
-            cells = ["-", "-", "-", Text(one_line(answer), style="red")]
-        made.add_row(escape(printable(label)), *cells)
-    return made
-
-
 def one_line(error: WestwardError | None) -> str:
     """What an error says, in one line of a table."""
     return printable(" ".join(str(error or "").split()))
@@ -200,7 +188,12 @@ def decision_facts(decision: Decision) -> dict[str, Any]:
 def tell_notes(decision: Decision) -> None:
     """What the user should know of a decision whose offers are not shown."""
     for note in decision.notes:
-        err.print(Text.assemble(("note: ", "yellow"), printable(note)), soft_wrap=True)
+        tell_note(note)
+
+
+def tell_note(note: str) -> None:
+    """Something that its user should know, beside what was asked for."""
+    err.print(Text.assemble(("note: ", "yellow"), printable(note)), soft_wrap=True)
 
 
 def reason(decision: Decision) -> str:
@@ -262,6 +255,9 @@ def job_facts(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "ended_at": job.ended_at,
         "granted": granted_text(job) or None,
+        "sweep": job.sweep,
+        "tasks": job.tasks,
+        "task_ids": job.task_ids,
     }
 
 
@@ -276,14 +272,19 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         made.add_row(
             job.key,
-            escape(printable(job.name)),
+            escape(printable(f"{job.name} (sweep {job.sweep})" if job.sweep else job.name)),
             job.site,
             str(job.job_id or "-"),
             state_text(job),
             _since(job),
-            escape(printable(job.reason)),
+            escape(printable("; ".join(filter(None, (_tasks(job), job.reason))))),
         )
     return made
+
+
+def _tasks(job: Job) -> str:
+    """How many tasks of an array are in each state; empty for any other job."""
+    return ", ".join(f"{count:,} {state}" for state, count in sorted(job.tasks.items(), key=lambda item: -item[1]))
 
 
 def state_text(job: Job) -> Text:

@@ -128,6 +128,17 @@ class Jobs:
         if problem is not None:
             raise problem
 
+    def submit_recorded(
+        self, wanted: Sequence[tuple[JobSpec, Decision]], record: Callable[[Sequence[Intent]], Sequence[Job]]
+    ) -> list[Job | WestwardError]:
+        """As `submit_many`, where `record` writes the intents into the ledger, together with what belongs to them, and gives their jobs.
+
+        Raises:
+            InputError: as `submit_many`.
+            WestwardError: what `record` raises; then none was submitted.
+        """
+        return [_answer(pair) for pair in self._carry_on(record(self._intents(wanted)))]
+
     def _submit(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[tuple[Job, WestwardError | None]]:
         return self._carry_on(self._ledger.add(self._intents(wanted)))
 

@@ -96,8 +96,8 @@ def common_keys() -> list[str]:
     return [item.name for item in fields(JobConfig) if item.name not in ("description", "choices")]
 
 
-def compose_job(template: str, overrides: Sequence[str]) -> Composed:
-    """The job that a template and `key=value` overrides describe.
+def compose_job(template: str, overrides: Sequence[str], now: datetime | None = None) -> Composed:
+    """The job that a template and `key=value` overrides describe. Times are counted from `now`, which is the same for jobs that go together.
 
     Raises:
         NotFound: there is no such template.
@@ -115,7 +115,7 @@ def compose_job(template: str, overrides: Sequence[str]) -> Composed:
     _check_types(template, default, composed)
     _check_texts(template, composed)
     return Composed(
-        _to_spec(template, composed, {override.key_or_group for override in parsed}),
+        _to_spec(template, composed, {override.key_or_group for override in parsed}, now or datetime.now(UTC)),
         _to_policy(composed),
         composed["region"],
     )
@@ -201,7 +201,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str]) -> JobSpec:
+def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str], now: datetime) -> JobSpec:
     resources = to_resources(template, config, named)
     if config["launcher"] not in list(Launcher):
         raise InputError(
@@ -230,7 +230,7 @@ def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str]) 
         template=template,
         array=Array.parse(config["array"]) if config["array"] is not None else None,
         depends_on=tuple(Dependency.parse(text) for text in config["depends_on"]),
-        begin_at=parse_moment(config["begin"], datetime.now(UTC)) if config["begin"] else None,
+        begin_at=parse_moment(config["begin"], now) if config["begin"] else None,
         requeue=config["requeue"],
         idempotent=config["idempotent"],
         options=_options(template, config["options"]),

@@ -198,6 +198,7 @@ class Site:
         links: by region of the user.
         inventory: for its sysadmin: what the playbooks manage it by, paths as for `ansible-playbook -i`.
         home: the user's own batch scripts are made for this cluster: its accounts, paths and modules.
+        max_array_size: MaxArraySize there, for doors that cannot ask it.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Site:
     observed: Observed | None = None
     inventory: tuple[Path, ...] = ()
     home: bool = False
+    max_array_size: int | None = None
 
     @property
     def on_this_host(self) -> bool:
@@ -317,6 +319,32 @@ class Account:
     clock: datetime | None
     max_array_size: int | None
     mpi: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLimits:
+    """How much of one user's a cluster takes in an array and in all; None where it does not say.
+
+    Attributes:
+        max_array_size: MaxArraySize: one more than the highest index of an array.
+        max_script_bytes: max_script_size of SchedulerParameters.
+        max_submit: MaxSubmitJobs by account: jobs that wait or run at once, each task of an array counted; an account without one is left out.
+        max_submit_qos: the same by QOS, of each user (MaxSubmitJobsPerUser).
+        default_qos: by account, where the cluster says.
+    """
+
+    max_array_size: int | None = None
+    max_script_bytes: int | None = None
+    max_submit: Mapping[str, int] = field(default_factory=dict)
+    max_submit_qos: Mapping[str, int] = field(default_factory=dict)
+    default_qos: Mapping[str, str] = field(default_factory=dict)
+
+    def submit_limit(self, account: str | None, qos: str | None) -> int | None:
+        """The least of the limits that hold for jobs of that account and QOS; without an account, whichever of the user's is the strictest."""
+        accounts = [account] if account else list({**self.max_submit, **self.default_qos}) or [""]
+        found = [self.max_submit.get(name) for name in accounts]
+        found += [self.max_submit_qos.get(qos or self.default_qos.get(name) or "normal") for name in accounts]
+        return min((limit for limit in found if limit is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

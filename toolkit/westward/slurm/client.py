@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, Self
 
 from westward.errors import InputError, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
-from westward.model.site import Account, ClusterState, Door, NativeDoor, RestDoor, ShellDoor, Site
+from westward.model.site import Account, ArrayLimits, ClusterState, Door, NativeDoor, RestDoor, ShellDoor, Site
 
 
 class InDoubt(Unreachable):
@@ -84,6 +84,14 @@ class SlurmClient(Protocol):
 
     def account(self) -> Account:
         """Who we are there, and what we may charge."""
+        ...
+
+    def array_limits(self) -> ArrayLimits:
+        """How long an array may be, and how many jobs of ours the cluster takes at once, as far as it says.
+
+        Raises:
+            NotOffered: this door cannot tell.
+        """
         ...
 
     def refuses(self, submission: Submission) -> str:

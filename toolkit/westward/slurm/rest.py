@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
-from westward.model.site import Account, ClusterState, RestDoor
+from westward.model.site import Account, ArrayLimits, ClusterState, RestDoor
 from westward.slurm import restdata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
@@ -88,6 +88,18 @@ class RestClient:
         known = self._accounting("associations/", {"user": user})["associations"] if keeps else []
         conf = self._rest.call("GET", "slurm", "conf")["slurm_conf"] if self._rest.speaks("v0.0.45") else None
         return self._told(restdata.account, user, known, diag, conf)
+
+    def array_limits(self) -> ArrayLimits:
+        if not self._rest.speaks("v0.0.45"):
+            raise NotOffered(
+                f"site '{self._site}': slurmrestd {self._rest.version} does not tell how long an array may be",
+                "add a shell door to the site",
+            )
+        conf = self._rest.call("GET", "slurm", "conf")["slurm_conf"]
+        keeps = str(conf.get("AccountingStorageType") or "").endswith("slurmdbd")
+        known = self._accounting("associations/", {"user": self._user})["associations"] if keeps else []
+        qos = self._accounting("qos/", {})["qos"] if keeps else []
+        return self._told(restdata.array_limits, self._user, known, qos, conf)
 
     def accounting_backlog(self) -> int:
         waiting = self._rest.call("GET", "slurm", "diag/")["statistics"]["dbd_agent_queue_size"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
-from westward.model.site import Account, ClusterState, ShellDoor
+from westward.model.site import Account, ArrayLimits, ClusterState, ShellDoor
 from westward.process import Completed
 from westward.slurm import clustertext, complaints, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
@@ -111,6 +112,21 @@ class ShellClient:
             max_array_size=int(size) if size.isdecimal() else None,
             mpi=clustertext.mpi_types(mpi.stdout + mpi.stderr),
         )
+
+    def array_limits(self) -> ArrayLimits:
+        user = self._who()
+        (settings,) = self._ask(_SETTINGS)
+        told = clustertext.config(settings.stdout)
+        associations, qos = "", ""
+        if told.get("AccountingStorageType", "").endswith("slurmdbd"):
+            cluster = f"cluster={told.get('ClusterName', '')}"
+            with suppress(Unreachable):  # jobs are taken while slurmdbd is down, too
+                assoc, classes = self._ask(
+                    ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", cluster, f"format={clustertext.LIMITS}"],
+                    ["sacctmgr", "-n", "-P", "show", "qos", f"format={clustertext.QOS_LIMITS}"],
+                )
+                associations, qos = assoc.stdout, classes.stdout
+        return clustertext.array_limits(told, associations, qos)
 
     def accounting_backlog(self) -> int:
         diagnosis, _ = self._ask(["sdiag"], ["sacctmgr", "-n", "-P", "show", "cluster", "format=cluster"])

@@ -19,9 +19,10 @@ from westward.directories import state_dir
 from westward.errors import InputError, NotFound
 from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
 from westward.store import leases, owner, rows
-from westward.store.database import open_database
+from westward.store.database import Connection, open_database
 from westward.store.leases import Lease
 from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, SiteWord, Watched
+from westward.store.sweeps import Sweeps
 
 __all__ = [
     "CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "SiteWord", "Watched", "ledger_file",
@@ -51,6 +52,7 @@ class Ledger:
         self._database = open_database(url or os.environ.get("WESTWARD_LEDGER") or f"sqlite:///{ledger_file()}")
         self._transaction, self._reading = self._database.transaction, self._database.reading
         self._owner = owner.claimant()
+        self.sweeps = Sweeps(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -180,9 +182,13 @@ class Ledger:
         """Write the intents: from now on the jobs are found and go on, whatever becomes of this process, which holds their claims."""
         if not intents:
             return []
-        added = [rows.row(intent, self._owner, _now()) for intent in intents]
         with self._transaction() as db:
-            db.write_each(rows.INSERT, added)
+            return self.added(db, intents)
+
+    def added(self, db: Connection, intents: Sequence[Intent]) -> list[Job]:
+        """The same in a transaction that writes more than jobs."""
+        added = [rows.row(intent, self._owner, _now()) for intent in intents]
+        db.write_each(rows.INSERT, added)
         return [rows.new_job(intent, row["created_at"]) for intent, row in zip(intents, added, strict=True)]
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -40,6 +40,7 @@ class Intent:
     outputs: tuple[str, ...]
     decision: Mapping[str, Any]
     waits_for: tuple[Dependency, ...] = ()
+    sweep: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Job:
     Attributes:
         waits_for: jobs that must come first and that its own cluster cannot wait for: it stays held until they have.
         tasks: of an array, how many tasks are in each state.
+        task_ids: which they are, as --array takes them.
+        sweep: the key of the sweep whose points are its tasks, or whose point it is.
         seen_at: when its site last said anything of it.
     """
 
@@ -76,6 +79,8 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     estimated_start: datetime | None
+    sweep: str | None = None
+    task_ids: Mapping[JobState, str] = field(default_factory=dict)
 
 
 class Watched(NamedTuple):
@@ -114,10 +119,10 @@ _SUBMISSION = fields(Submission)
 # a job's columns, in its order; `job` adds to them what is known of its site
 _COLUMNS = tuple(column.name for column in fields(Job))
 COLUMNS = ", ".join(f"jobs.{name}" for name in _COLUMNS)
-_JSON = ("submission", "outputs", "decision", "waits_for", "tasks")
+_JSON = ("submission", "outputs", "decision", "waits_for", "tasks", "task_ids")
 _MOMENTS = ("created_at", "attempted_at", "seen_at", "started_at", "ended_at", "estimated_start")
 # what the intent says, for good; the texts among it take longer to read than all the rest
-_FIXED = ("key", "name", "template", "site", "submission", "outputs", "decision", "waits_for", "created_at")
+_FIXED = ("key", "name", "template", "site", "submission", "outputs", "decision", "waits_for", "created_at", "sweep")
 _CHANGING = tuple(name for name in _COLUMNS if name not in _FIXED)
 CHANGING = ", ".join(f"jobs.{name}" for name in _CHANGING)
 
@@ -142,6 +147,8 @@ def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
         "template": intent.template,
         "waits_for": json.dumps([str(dependency) for dependency in intent.waits_for]),
         "tasks": "{}",
+        "task_ids": "{}",
+        "sweep": intent.sweep,
         "outputs": json.dumps(list(intent.outputs)),
         "submission": json.dumps({item.name: getattr(intent.submission, item.name) for item in _SUBMISSION}),
         "decision": json.dumps(dict(intent.decision)),
@@ -150,7 +157,7 @@ def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
 
 _NEW = (
     "key", "phase", "state", "site", "slurm_name", "created_at", "reason", "claim", "claimed_at", "name", "template", "waits_for",
-    "tasks", "outputs", "submission", "decision", "attempts", "restarts", "cancelled", "cancel_sent",
+    "tasks", "task_ids", "sweep", "outputs", "submission", "decision", "attempts", "restarts", "cancelled", "cancel_sent",
 )  # fmt: skip
 INSERT = f"INSERT INTO jobs ({', '.join(_NEW)}) VALUES ({', '.join(f':{name}' for name in _NEW)})"
 
@@ -162,7 +169,7 @@ def new_job(intent: Intent, created_at: float) -> Job:
         state=JobState.PENDING, reason="", job_id=None, exit_code=None, signal=None, attempts=0, restarts=0, cancelled=False,
         submission=intent.submission, outputs=intent.outputs, decision=intent.decision, waits_for=intent.waits_for, tasks={},
         created_at=datetime.fromtimestamp(created_at, UTC), attempted_at=None, seen_at=None, started_at=None, ended_at=None,
-        estimated_start=None,
+        estimated_start=None, sweep=intent.sweep,
     )  # fmt: skip
 
 
@@ -209,6 +216,7 @@ def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
         "state": JobState(values["state"]),
         "cancelled": bool(values["cancelled"]),
         "tasks": {JobState(state): count for state, count in values["tasks"].items()},
+        "task_ids": {JobState(state): ids for state, ids in values["task_ids"].items()},
     }
 
 
@@ -217,7 +225,7 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 _SEEN = (
-    "phase", "state", "reason", "exit_code", "signal", "restarts", "tasks", "started_at", "ended_at", "estimated_start", "seen_at",
+    "phase", "state", "reason", "exit_code", "signal", "restarts", "tasks", "task_ids", "started_at", "ended_at", "estimated_start", "seen_at",
 )  # fmt: skip
 SEEN = ", ".join([*(f"{name} = :{name}" for name in _SEEN), "missing_since = NULL"])
 
@@ -232,6 +240,9 @@ def seen(status: JobStatus, ended: bool, now: float) -> dict[str, Any]:
         "signal": status.signal,
         "restarts": status.restarts,
         "tasks": json.dumps({str(state): count for state, count in status.tasks.items()}) if status.tasks else "{}",
+        "task_ids": json.dumps({str(state): ids for state, ids in status.task_ids.items()})
+        if status.task_ids
+        else "{}",
         "started_at": status.started_at.timestamp() if status.started_at else None,
         "ended_at": status.ended_at.timestamp() if status.ended_at else None,
         "estimated_start": status.estimated_start.timestamp() if status.estimated_start else None,

@@ -36,14 +36,41 @@ jobs = sql.Table(
     sql.Column("estimated_start", sql.Float),
     sql.Column("claim", sql.Text),
     sql.Column("claimed_at", sql.Float),
+    sql.Column("sweep", sql.String(12)),
     sql.Column("name", sql.Text, nullable=False),
     sql.Column("template", sql.Text),
     sql.Column("waits_for", sql.JSON, nullable=False, default=list),
     sql.Column("tasks", sql.JSON, nullable=False, default=dict),
+    sql.Column("task_ids", sql.JSON, nullable=False, default=dict),
     sql.Column("outputs", sql.JSON, nullable=False),
     sql.Column("submission", sql.JSON, nullable=False),
     sql.Column("decision", sql.JSON, nullable=False),
     sql.Index("jobs_by_phase", "phase", "site", "state"),
+    sql.Index("jobs_of_sweep", "sweep"),
+)
+sweeps = sql.Table(
+    "sweeps",
+    metadata,
+    sql.Column("key", sql.String(12), primary_key=True),
+    sql.Column("name", sql.Text, nullable=False),
+    sql.Column("template", sql.Text),
+    sql.Column("site", sql.Text),
+    sql.Column("created_at", sql.Float, nullable=False, index=True),
+    sql.Column("overrides", sql.JSON, nullable=False),
+    sql.Column("shapes", sql.JSON, nullable=False),
+)
+points = sql.Table(
+    "points",
+    metadata,
+    sql.Column("sweep", sql.String(12), primary_key=True),
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("job", sql.String(12), nullable=False),
+    sql.Column("task", sql.Integer),
+    sql.Column("shape", sql.Integer, nullable=False),
+    sql.Column("label", sql.Text, nullable=False),
+    sql.Column("overrides", sql.JSON, nullable=False),
+    sql.Column("command", sql.JSON, nullable=False),
+    sql.Column("env", sql.JSON, nullable=False),
 )
 sites = sql.Table(
     "sites",
@@ -72,8 +99,8 @@ def prepare(db: sql.Connection) -> int | None:
     if schema.name not in there and jobs.name in there:
         return None
     found = db.execute(sql.select(schema.c.version)).scalar()
-    if found == 1:
-        _from_1(db)
+    if found in (1, 2):
+        _made_anew(db)
         found = VERSION
     return found
 
@@ -85,13 +112,13 @@ def _create(db: sql.Connection) -> None:
     db.execute(sql.text(f"CREATE INDEX jobs_sent_again ON jobs (attempts) WHERE {SENT_AGAIN}"))
 
 
-def _from_1(db: sql.Connection) -> None:
-    """Version 1 had the same jobs, their columns in another order, and neither sites nor leases."""
+def _made_anew(db: sql.Connection) -> None:
+    """Older versions had the same jobs, without some columns or in another order: 1 knew neither sites nor leases, 2 no sweeps."""
     old = sql.Table("jobs", sql.MetaData(), autoload_with=db)
     rows = [dict(row._mapping) for row in db.execute(sql.select(old))]
     old.drop(db)
     _create(db)
     for row in rows:
         row = {name: value for name, value in row.items() if name in jobs.c}
-        db.execute(sql.insert(jobs).values(**row, slurm_name=row["submission"]["name"]))
+        db.execute(sql.insert(jobs).values(**{"slurm_name": row["submission"]["name"], **row}))
     db.execute(sql.update(schema).values(version=VERSION))
