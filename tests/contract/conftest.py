@@ -29,11 +29,11 @@ def clusters(lab: Any, tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture
 def submit(clusters: Lab) -> Iterator[Callable[..., Any]]:
-    """Submit and detach; returns the job as --json shows it. A test's jobs do not outlive it, however it ends."""
+    """Submit; returns the job as --json shows it. A test's jobs do not outlive it, however it ends."""
     keys = []
 
     def run(*args: str) -> Any:
-        said = westward("submit", *args, "--detach", "--json")
+        said = westward("submit", *args, "--json")
         assert said.status == 0, said.err
         keys.append(said.json["key"])
         return said.json

@@ -48,10 +48,10 @@ def ended(key: str, within_s: float = 60) -> Any:
 
 
 def test_it_releases_a_job_that_waits_for_one_at_another_site(clusters: Lab, own_ledger: None):
-    first = westward("submit", *PLAIN, "command=[sleep,4]", "--site", clusters.site("west"), "--detach", "--json").json
+    first = westward("submit", *PLAIN, "command=[sleep,4]", "--site", clusters.site("west"), "--json").json
     said = westward(
         "submit", *PLAIN, "command=[/bin/true]", f"depends_on=['afterok:{first['key']}']", "--site", clusters.site("east"),
-        "--detach", "--json",
+        "--json",
     )  # fmt: skip
     second = said.json
     assert second["phase"] == "held"
@@ -72,11 +72,11 @@ def test_it_releases_a_job_that_waits_for_one_at_another_site(clusters: Lab, own
 
 def test_a_job_whose_dependency_fails_is_cancelled_and_says_why(clusters: Lab, own_ledger: None):
     first = westward(
-        "submit", *PLAIN, "command=[bash,-c,'sleep 8; false']", "--site", clusters.site("west"), "--detach", "--json"
+        "submit", *PLAIN, "command=[bash,-c,'sleep 8; false']", "--site", clusters.site("west"), "--json"
     ).json
     second = westward(
         "submit", *PLAIN, "command=[/bin/true]", f"depends_on=['afterok:{first['key']}']", "--site", clusters.site("east"),
-        "--detach", "--json",
+        "--json",
     ).json  # fmt: skip
     assert westward("agent", "start").status == 0
     job = ended(second["key"])

@@ -61,7 +61,7 @@ class User:
         return westward(*words, environment=self.environment)
 
     def submits(self, *words: str) -> Said:
-        return self.says("submit", *PLAIN, "command=[/bin/true]", *words, "--detach", "--json")
+        return self.says("submit", *PLAIN, "command=[/bin/true]", *words, "--json")
 
     def job(self) -> Any:
         (job,) = self.says("jobs", "--json").json
@@ -237,7 +237,7 @@ def begin(self, *a, **k):
 lifecycle.Jobs.__init__ = begin
 main()
 """
-SUBMIT = ("submit", *PLAIN, "command=[/bin/true]", "--detach", "--json")
+SUBMIT = ("submit", *PLAIN, "command=[/bin/true]", "--json")
 
 
 def impatient(one: User, *words: str, step: str = "never", command: Sequence[str] = ()) -> Said:
@@ -290,7 +290,7 @@ def away_after_the_submission(one: User) -> None:
 
 def slurmctld_away(one: User) -> None:
     """slurmctld is not there from the beginning: nothing is sent, jobs of before are UNKNOWN, and they come back."""
-    running = one.says("submit", *PLAIN, "command=[sleep,60]", "--detach", "--json").json
+    running = one.says("submit", *PLAIN, "command=[sleep,60]", "--json").json
     with stopped(one.judge, "slurmctld"):
         said = impatient(one, "submit", *PLAIN, "--site", one.site["name"])
         refused(said, one.site["name"])
@@ -306,7 +306,7 @@ def slurmdbd_away(one: User) -> None:
 
     Not so by slurmrestd alone: it cannot tell a cluster's partitions then, and says so before anything is sent.
     """
-    sleep = ("submit", *PLAIN, "command=[sleep,60]", "--detach", "--json")
+    sleep = ("submit", *PLAIN, "command=[sleep,60]", "--json")
     before = one.says(*sleep).json
 
     def states(said: Said) -> dict[str, str]:

@@ -127,7 +127,7 @@ main()
 
 def test_an_expired_token_says_so_and_the_next_door_is_used(clusters: Lab, expired_token: None):
     """What is said where there is no other door: tests/contract/test_bad_doors.py."""
-    said = westward("submit", *PLAIN, "command=[/bin/true]", "--site", clusters.site("west"))
+    said = westward("submit", *PLAIN, "command=[/bin/true]", "--site", clusters.site("west"), "--wait")
     assert said.status == 0
     assert "refused the token of user 'researcher' (expired" in said.err and "using shell" in said.err
 
@@ -165,11 +165,11 @@ def test_a_full_disk_loses_nothing(clusters: Lab, submit, monkeypatch: pytest.Mo
         filler = disk / "filler"
         filling = subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=4k"], capture_output=True, check=False)
         assert b"No space left" in filling.stderr
-        said = westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace", "--detach")
+        said = westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace")
         assert said.status == 4 and "full" in said.err
         for cluster in ("east", "west"):
             assert "nospace" not in clusters.exec(f"{cluster}-ctl", "squeue", "-ah", "-t", "all", "-o", "%j")
         filler.unlink()
-        assert westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace").status == 0
+        assert westward("submit", *PLAIN, "command=[/bin/true]", "name=nospace", "--wait").status == 0
     finally:
         subprocess.run([*as_root, "umount", str(disk)], check=True)

@@ -22,7 +22,6 @@ def overdue(clusters: Lab):
         "walltime='00:01:00'",
         "--site",
         clusters.site("west"),
-        "--detach",
         "--json",
     )
     assert said.status == 0, said.err
@@ -30,7 +29,7 @@ def overdue(clusters: Lab):
 
 
 def test_allreduce_ends_with_a_verified_table(clusters: Lab):
-    said = westward("submit", "allreduce", "nodes=2", "--json")
+    said = westward("submit", "allreduce", "nodes=2", "--wait", "--json")
     assert said.status == 0, said.err
     job = said.json
     assert (job["state"], job["ok"], job["attempts"]) == ("COMPLETED", True, 1)
@@ -43,7 +42,7 @@ def test_allreduce_ends_with_a_verified_table(clusters: Lab):
 
 
 def test_gemm_is_compared_with_openblas_in_the_same_process(clusters: Lab):
-    said = westward("submit", "gemm", "size=256", "--json")
+    said = westward("submit", "gemm", "size=256", "--wait", "--json")
     assert said.status == 0, said.err
     record = said.json["record"]
     assert {row["kernel"] for row in record["rows"]} == {"westward", "openblas"}
@@ -74,7 +73,7 @@ def test_no_site_fits(clusters: Lab):
 
 
 def test_a_job_that_fails_is_never_a_success(clusters: Lab):
-    said = westward("submit", *PLAIN, "command=[bash,-c,'echo to the log; exit 7']")
+    said = westward("submit", *PLAIN, "command=[bash,-c,'echo to the log; exit 7']", "--wait")
     assert said.status == 1
     assert "FAILED with exit code 7" in said.err
     key = said.out.split(" is job ")[1].split()[0]
@@ -84,14 +83,14 @@ def test_a_job_that_fails_is_never_a_success(clusters: Lab):
 
 
 def test_a_promised_file_that_is_missing_is_a_failure(clusters: Lab):
-    said = westward("submit", "gemm", "launcher=none", "command=[/bin/true]")
+    said = westward("submit", "gemm", "launcher=none", "command=[/bin/true]", "--wait")
     assert said.status == 1
     assert "COMPLETED but left no result.json" in said.err
 
 
 def test_a_benchmark_without_its_mpi_world_fails(clusters: Lab):
     """srun without --mpi starts singletons that end normally, each with right-looking values."""
-    said = westward("submit", "allreduce", "launcher=srun", "max_bytes=64")
+    said = westward("submit", "allreduce", "launcher=srun", "max_bytes=64", "--wait")
     assert said.status == 1
     key = said.out.split(" is job ")[1].split()[0]
     assert "SLURM_NTASKS" in westward("logs", key).out

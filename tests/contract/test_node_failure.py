@@ -29,4 +29,4 @@ def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(cluste
     assert "1 of 2 nodes usable, 2 were asked for (east-n2 is" in plan["rejections"][0]["reason"]
     its_own = {"WESTWARD_STATE_DIR": str(lab_state)}
     assert westward("lab", "up", "east-west", "--name", clusters.name, environment=its_own).status == 0
-    assert westward("submit", "allreduce", "nodes=2", "max_bytes=64", "--site", east).status == 0
+    assert westward("submit", "allreduce", "nodes=2", "max_bytes=64", "--site", east, "--wait").status == 0

@@ -127,7 +127,15 @@ def test_a_script_runs_as_it_is_and_its_output_is_found(clusters: Lab, cluster: 
         '#!/bin/bash\n#SBATCH -J "my job" -t 5 -o said-%x-%j.txt\necho "$# [$1] [$2] $PWD $SLURM_SUBMIT_DIR"\nprintf "$WORDS"'
     )
     said = westward(
-        "route", "--export=ALL,WORDS=by --export", "--site", clusters.site(cluster), "--json", str(script), "a", "b c"
+        "route",
+        "--export=ALL,WORDS=by --export",
+        "--site",
+        clusters.site(cluster),
+        "--wait",
+        "--json",
+        str(script),
+        "a",
+        "b c",
     )
     assert said.status == 0, said
     job = said.json
@@ -140,7 +148,7 @@ def test_a_script_runs_as_it_is_and_its_output_is_found(clusters: Lab, cluster: 
 def test_a_routed_job_is_cancelled_like_any_other(clusters: Lab, tmp_path: Path) -> None:
     script = tmp_path / "long.sh"
     script.write_text("#!/bin/sh\nsleep 600\n")
-    said = westward("route", "-t10", "--site", clusters.site("east"), "--detach", "--json", str(script))
+    said = westward("route", "-t10", "--site", clusters.site("east"), "--json", str(script))
     assert said.status == 0, said
     assert westward("cancel", said.json["key"]).status == 0
     ended = westward("watch", said.json["key"], "--json")
@@ -168,7 +176,7 @@ def test_what_nothing_ties_down_goes_where_the_policy_says(clusters: Lab, tmp_pa
     assert plan["obstacles"] == [] and plan["portable"]
     assert plan["site"] == plan["decision"]["chosen"]["site"]
     assert {offer["site"] for offer in plan["decision"]["offers"]} == {clusters.site("west"), clusters.site("east")}
-    said = westward("route", "--policy", "cheapest", "--json", str(script))
+    said = westward("route", "--policy", "cheapest", "-W", "--json", str(script))
     assert (said.status, said.json["site"], said.json["state"]) == (0, plan["site"], "COMPLETED"), said
 
 
@@ -176,8 +184,10 @@ def test_tasks_of_an_array_have_their_logs_and_another_job_waits_for_them_by_key
     script = tmp_path / "tasks.sh"
     script.write_text("#!/bin/sh\n#SBATCH -t 5 -a 1-2\necho task $SLURM_ARRAY_TASK_ID\n")
     east = clusters.site("east")
-    first = westward("route", "--site", east, "--detach", "--json", str(script)).json
-    after = westward("route", "-a", "0", f"--dependency=afterok:{first['key']}", "--site", east, "--json", str(script))
+    first = westward("route", "--site", east, "--json", str(script)).json
+    after = westward(
+        "route", "-a", "0", f"--dependency=afterok:{first['key']}", "--site", east, "--wait", "--json", str(script)
+    )
     assert (after.status, after.json["state"]) == (0, "COMPLETED"), after
     assert westward("jobs", "--json").status == 0
     assert [westward("logs", first["key"], "--task", task).out for task in ("1", "2")] == ["task 1\n", "task 2\n"]

@@ -12,14 +12,14 @@ __all__ = ["slurm"]
 
 
 def test_before_there_is_any(slurm: FakeSlurm) -> None:
-    assert westward("submit", "gemm", "--detach").returncode == 0
+    assert westward("submit", "gemm").returncode == 0
     (job,) = Ledger().jobs()
     done = westward("attempts", job.key)
     assert (done.returncode, f"no attempt at job {job.key} yet" in done.stdout) == (0, True)
 
 
 def test_each_has_a_line_with_what_it_used(slurm: FakeSlurm) -> None:
-    assert westward("submit", "gemm", "--detach").returncode == 0
+    assert westward("submit", "gemm").returncode == 0
     (job,) = Ledger().jobs()
     fields = ["7", "PREEMPTED", "0:15", "100", "110", "130", "gpu", "n1", "None", "research", "normal", "20", "cpu=4,mem=2G",
               "00:04.500", "", "", job.submission.name]  # fmt: skip

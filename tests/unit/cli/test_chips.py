@@ -101,7 +101,7 @@ class TestPlan:
 
 
 def test_a_job_is_submitted_with_what_it_became_and_its_decision_keeps_it(clusters: dict[str, FakeSlurm]) -> None:
-    done = westward("submit", "command", "compute=3PFLOPS@bf16", "ntasks_per_accelerator=1", "--detach")
+    done = westward("submit", "command", "compute=3PFLOPS@bf16", "ntasks_per_accelerator=1")
     assert done.returncode == 0, done.stderr
     sentence = "3PFLOPS@bf16 = 4 x h100 (989.5 TFLOPS each, 3.958 PFLOPS) on 1 node"
     assert sentence in done.stdout

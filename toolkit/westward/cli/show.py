@@ -75,7 +75,7 @@ def decision_table(decision: Decision, job: str) -> Table:
     )
     for offer in decision.offers:
         chosen = offer is decision.chosen
-        verdict = _verdict(offer, decision)
+        verdict = verdict_of(offer, decision)
         cells = [
             offer.site,
             offer.partition,
@@ -141,7 +141,8 @@ def one_line(error: WestwardError | None) -> str:
     return printable(" ".join(str(error or "").split()))
 
 
-def _verdict(offer: Offer, decision: Decision) -> str:
+def verdict_of(offer: Offer, decision: Decision) -> str:
+    """Why an offer was chosen, or was not, in a few words."""
     unknown = f"cost unknown: {', '.join(offer.cost.unknown)}" if offer.cost.unknown else ""
     if offer is decision.chosen:
         why = [*(["named by --site"] if decision.overridden else []), *([unknown] if unknown else [])]

@@ -84,6 +84,7 @@ class Overview:
         self._running, self._ledger, self._all = running, ledger, keys is None
         self._jobs: dict[str, Job] = {}
         self._words: dict[str, SiteWord] = {}
+        self._told: dict[str, tuple[object, ...]] = {}
         self._add(self._open_keys() if keys is None else keys)
 
     @property
@@ -109,8 +110,8 @@ class Overview:
         return lines
 
     def look(self) -> tuple[list[Job], list[SiteWord]]:
-        """Take a turn: each site is asked once. The jobs, and the sites, that are otherwise than at the last look."""
-        before, words = dict(self._jobs), dict(self._words)
+        """Take a turn: each site is asked once. The jobs, and the sites, that are otherwise than at the last look; at first all jobs."""
+        words = dict(self._words)
         going_on = self._going_on()
         take_further(self._running, self._ledger, going_on)
         if self._all:
@@ -120,7 +121,8 @@ class Overview:
             self._running.refresh(going_on)
         self._jobs |= {job.key: job for job in self._ledger.again(self._going_on())}
         self._words = {word.name: word for word in self._ledger.sites()}
-        changed = [job for key, job in self._jobs.items() if key not in before or _told(job) != _told(before[key])]
+        changed = [job for job in self.jobs if self._told.get(job.key) != _told(job)]
+        self._told |= {job.key: _told(job) for job in changed}
         here = {job.site for job in self._jobs.values()}
         turned = [
             word for name, word in self._words.items() if name in here and _silent(word) != _silent(words.get(name))

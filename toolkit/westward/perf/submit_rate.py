@@ -9,7 +9,7 @@ connections. No job starts.
 The figures:
 
 rates: jobs/s of each way (tasks/s of the array), the median and every round. Our roads are timed in this process, the connection open and the
-    template known; `westward_command` is `westward submit ... -m --detach` as a user types it, from the start of its interpreter to its end.
+    template known; `westward_command` is `westward submit ... -m` as a user types it, from the start of its interpreter to its end.
 ratios: our rate to the other's, each beside its aim. Like stands against like: the same requests in flight on both sides, 8 or 1. Only
     sbatch in a loop has one at a time whatever we have: it is what a user would do instead.
 compared: ratios without an aim, also of unlike things.
@@ -235,7 +235,7 @@ class SubmitRate:
     def westward_command(self) -> float:
         """The command line, as a process. It routes by itself, so the partition is up meanwhile, and the jobs begin later."""
         sizes = ",".join(str(next(self._size)) for _ in range(self.jobs))
-        words = ["submit", TEMPLATE, f"size={sizes}", f"begin={LATER_MIN}", "-m", "--detach", "--json"]
+        words = ["submit", TEMPLATE, f"size={sizes}", f"begin={LATER_MIN}", "-m", "--json"]
         with self.lab.partition_up():
             seconds, printed = run_westward(*words, timeout_s=COMMAND_TIMEOUT_S)
         phases = [point["phase"] for point in json.loads(printed)]
