@@ -15,16 +15,14 @@ from rich.text import Text
 from westward.cli import show
 from westward.cli.arguments import JobNames
 from westward.cli.keypress import pauses
-from westward.cli.watch import finish, stands_still, tell_stopped, watch_to_end
 from westward.errors import JobFailed
-from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER
-from westward.jobs.overview import Overview, Progress, progress
 from westward.model.job import JobState
 from westward.model.units import format_duration
 from westward.store.ledger import OPEN, Job, Ledger, SiteWord
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # loaded when a job is watched: a shell that completes its name is not to wait for that
     from westward.jobs.lifecycle import Jobs
+    from westward.jobs.overview import Overview, Progress
 
 NAMED = 10  # jobs that an error names
 
@@ -35,6 +33,7 @@ def watch(names: JobNames = None, as_json: show.AsJson = False) -> None:
     q or Ctrl-C ends the watching, never a job. Off a terminal each change is a line; with --json each is an object on a line of its own.
     """
     from westward.catalogue.load import known_sites
+    from westward.cli.watch import finish, watch_to_end
     from westward.jobs.lifecycle import Jobs
 
     ledger, sites = Ledger(), known_sites()
@@ -60,6 +59,8 @@ def watch_many(
         keys: of those to watch; None for all that go on, and those that come meanwhile.
         quiet: show nothing meanwhile.
     """
+    from westward.jobs.overview import Overview
+
     overview = Overview(running, ledger, keys)
     try:
         if show.out.is_terminal and not as_json and not quiet:
@@ -95,6 +96,8 @@ def refuse_failed(jobs: Sequence[Job]) -> None:
 def _live(overview: Overview) -> None:
     from rich.live import Live
 
+    from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER
+
     tick = FIRST_TICK_S
     # on a screen of its own, so that what was there before comes back and a long list does not roll
     with (
@@ -117,6 +120,8 @@ def _live(overview: Overview) -> None:
 
 def _lines(overview: Overview, as_json: bool, quiet: bool) -> None:
     from time import sleep
+
+    from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER
 
     tick = FIRST_TICK_S
     while True:
@@ -151,6 +156,8 @@ def board(overview: Overview, now: datetime, height: int | None) -> Group:
 
 
 def _jobs_table(jobs: Sequence[Job], now: datetime) -> Table:
+    from westward.jobs.overview import progress
+
     made = show.table("", "job", "name", "site", "state", "progress", "expected", "reason")
     for job in jobs:
         told = progress(job, now)
@@ -201,6 +208,8 @@ def _site_line(word: SiteWord, now: datetime) -> str:
 
 
 def _job_line(job: Job, now: datetime) -> str:
+    from westward.jobs.overview import progress
+
     told = progress(job, now)
     tasks = f"{told.done}/{told.tasks} tasks" if told.tasks is not None else ""
     words = [
@@ -226,6 +235,8 @@ def _site_facts(word: SiteWord, now: datetime) -> dict[str, Any]:
 
 
 def _job_facts(job: Job, now: datetime) -> dict[str, Any]:
+    from westward.jobs.overview import progress
+
     told = progress(job, now)
     return {
         "change": "job", "at": now.isoformat(), **show.job_facts(job), "done": told.done, "tasks": told.tasks, "ran_s": told.ran_s,
@@ -234,6 +245,8 @@ def _job_facts(job: Job, now: datetime) -> dict[str, Any]:
 
 
 def _tell_stopped(ledger: Ledger, jobs: Sequence[Job]) -> None:
+    from westward.cli.watch import stands_still, tell_stopped
+
     going_on = [job for job in jobs if job.phase in OPEN]
     if len(going_on) == 1:
         tell_stopped(ledger, going_on[0])

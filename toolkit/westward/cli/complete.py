@@ -76,7 +76,7 @@ def overrides(ctx: typer.Context, incomplete: str) -> Candidates:
     """
     values = dict(_values(ctx.params.get("template") or ""))
     before = list(ctx.params.get("overrides") or ())
-    if incomplete == "=" and before and before[-1] in values:
+    if before and before[-1] in values:  # a bare key, and the `=` that click takes away from what is incomplete
         return [(value, "") for value in values[before[-1]]]
     if len(before) >= 2 and before[-1] == "=":
         return [(value, "") for value in values.get(before[-2], ()) if value.startswith(incomplete)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,12 +13,13 @@ from westward.cli import show
 from westward.cli.arguments import JobName
 from westward.errors import WestwardError
 from westward.federation.presence import alive
-from westward.jobs.explaining import Event, Explanation, Forecast
-from westward.jobs.explaining import explain as explanation
 from westward.model.decision import Decision
 from westward.model.job import Attempt
 from westward.model.units import format_duration
 from westward.store.ledger import Job, Ledger, Phase
+
+if TYPE_CHECKING:
+    from westward.jobs.explaining import Event, Explanation, Forecast
 
 OLD_S = 10.0  # a look at the sites that is worth telling
 CLOSE_S = 60.0  # a start that was foretold
@@ -28,6 +29,7 @@ RUNNERS_UP = 5  # offers that were not chosen, and sites that were out
 def explain(name: JobName, as_json: show.AsJson = False) -> None:
     """Say what happened to a job and why: where it went, what it waits for, how it ended, and what can be done."""
     from westward.catalogue.load import known_sites
+    from westward.jobs.explaining import explain as explanation
     from westward.jobs.lifecycle import Jobs
 
     ledger = Ledger()

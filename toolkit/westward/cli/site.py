@@ -26,6 +26,7 @@ from westward.catalogue.load import (
 from westward.catalogue.sitefile import read_site, site_text
 from westward.catalogue.survey import Answer, Refusal, Wishes
 from westward.cli import (
+    complete,
     managed,
     show,
     sitecollect,
@@ -67,7 +68,7 @@ for name, command in _MANAGED.items():
     app.command(name, rich_help_panel=managed.PANEL)(command)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-Name = Annotated[str, typer.Argument(help="What you call the cluster.")]
+Name = Annotated[str, typer.Argument(help="What you call the cluster.", autocompletion=complete.sites)]
 Url = Annotated[
     str,
     typer.Argument(help="ssh://[USER@]HOST[:PORT], https://HOST:PORT (slurmrestd), unix:///PATH, or local: this host."),
@@ -209,7 +210,8 @@ def show_site(name: Name, as_json: show.AsJson = False) -> None:
 @app.command()
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Which sites; all if not given.", metavar="[NAME]...")
+        list[str] | None,
+        typer.Argument(help="Which sites; all if not given.", metavar="[NAME]...", autocompletion=complete.sites),
     ] = None,
     as_json: show.AsJson = False,
 ) -> None:
