@@ -48,8 +48,12 @@ def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def expected(tree: Path) -> set[str]:
-    """Every file of the two packages and of what travels with them, by its place in the wheel."""
-    places = {"toolkit/westward": "westward", "benchmarks/westward_bench": "westward_bench"}
+    """Every file of the packages and of what travels with them, by its place in the wheel."""
+    places = {
+        "toolkit/westward": "westward",
+        "toolkit/hydra_plugins": "hydra_plugins",
+        "benchmarks/westward_bench": "westward_bench",
+    }
     carried = {
         "slurm": "westward/_data/slurm",
         "containers": "westward/_data/containers",
@@ -71,6 +75,7 @@ def test_every_package_and_data_file_of_the_tree_is_in_it(tree: Path, wheel: Pat
         "westward/bench/report.html.j2",
         "westward/py.typed",
         "westward_bench/record.py",
+        "hydra_plugins/westward_launcher/launcher.py",
         "westward/_data/slurm/jobs/",
         "westward/_data/containers/",
         "westward/_data/ansible/site.yml",

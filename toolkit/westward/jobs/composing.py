@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, make_dataclass
 from functools import cache, lru_cache, reduce
 from operator import getitem
@@ -18,9 +19,13 @@ from types import UnionType
 from typing import Any, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
+from hydra.version import VersionBase
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -237,7 +242,7 @@ def _compose(template: str, overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, nothing in it resolved yet."""
     Plugins.instance().register(TemplateSource)
     try:
-        with initialize_config_dir(str(templatefiles.CONF / "root"), version_base="1.3"):
+        with _apart(), initialize_config_dir(str(templatefiles.CONF / "root"), version_base="1.3"):
             return compose("westward", overrides=[f"job={template}", *overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise _told(template, error) from error
@@ -269,6 +274,19 @@ def _place(template: str) -> str:
     except KeyError:
         return f"template '{template}'"
     return f"template '{template}'" + ("" if found.origin == "Westward" else f" ({found.file})")
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Meanwhile Hydra is as in a process that has not used it: an application of Hydra's that calls Westward goes on as it was."""
+    kinds: tuple[type, ...] = (GlobalHydra, JobRuntime, VersionBase)
+    theirs = {kind: Singleton._instances.pop(kind) for kind in kinds if kind in Singleton._instances}
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            Singleton._instances.pop(kind, None)
+        Singleton._instances.update(theirs)
 
 
 def _plain(template: str, config: DictConfig) -> dict[str, Any]:
