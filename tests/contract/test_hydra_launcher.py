@@ -46,7 +46,7 @@ class Ended:
     def point(self, number: int) -> Path:
         return self.sweep / str(number)
 
-    def keys(self) -> list[str]:
+    def jobs(self) -> list[str]:
         return re.findall(r"#\d+ : .* : job ([a-z2-7]{12}) at", self.out)
 
 
@@ -108,10 +108,10 @@ def test_each_point_asks_for_its_own_resources_and_its_files_come_back(clusters:
         assert yaml.safe_load((point / ".hydra" / "overrides.yaml").read_text())[:2] == [f"lr={lr}", f"model={model}"]
         assert (point / "weights" / "last.txt").read_text().split()[1] == {"small": "1", "big": "2"}[model]
         assert f"{number}: lr {lr}, " in (point / "train.log").read_text()
-        job = westward.job(ended.keys()[number])
+        job = westward.job(ended.jobs()[number])
         assert (job.name, job.state) == ("train", JobState.COMPLETED)
         assert hydra["job"]["id"] == str(job.status().slurm_job_id)
-    assert len(ended.keys()) == 4 and (ended.sweep / "multirun.yaml").is_file()
+    assert len(ended.jobs()) == 4 and (ended.sweep / "multirun.yaml").is_file()
 
 
 def test_what_the_applications_own_config_says_of_the_launcher_counts(clusters: Lab, application: Application) -> None:
@@ -120,7 +120,7 @@ def test_what_the_applications_own_config_says_of_the_launcher_counts(clusters: 
     )
     assert ended.status == 0, ended
     assert [(ended.point(number) / "weights" / "last.txt").read_text().split()[1] for number in (0, 1)] == ["1", "2"]
-    assert {westward.job(key).site for key in ended.keys()} == {clusters.site("west")}
+    assert {westward.job(key).site for key in ended.jobs()} == {clusters.site("west")}
 
 
 def test_a_point_that_fails_stops_none_of_the_others(clusters: Lab, application: Application) -> None:
@@ -145,7 +145,7 @@ def test_a_module_of_a_package(clusters: Lab, application: Application) -> None:
 def test_it_returns_at_once_if_it_is_to(clusters: Lab, application: Application) -> None:
     ended = application.run(*LAUNCHER, "lr=1,2", "hydra.launcher.detach=true")
     assert ended.status == 0 and "detached: 'westward jobs' lists them" in ended.out, ended
-    jobs = [westward.job(key) for key in ended.keys()]
+    jobs = [westward.job(key) for key in ended.jobs()]
     assert len(jobs) == 2 and {job.wait(60) for job in jobs} == {JobState.COMPLETED}
     assert json.loads(jobs[1].result().files[".westward/point.json"].read_text())["return_value"] == 4
 
@@ -193,6 +193,6 @@ def test_what_is_wrong_is_said_in_one_place(clusters: Lab, application: Applicat
 
 def test_the_command_line_knows_these_jobs(clusters: Lab, application: Application) -> None:
     ended = application.run(*LAUNCHER, "lr=4")
-    (key,) = ended.keys()
+    (key,) = ended.jobs()
     assert "0: lr 4, 2 layers" in command_line("logs", key).out
     assert command_line("results", key).status == 0
