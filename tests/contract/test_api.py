@@ -28,7 +28,7 @@ def test_a_template_and_its_result(clusters: Lab) -> None:
     assert result.ok and result.record is not None and result.files["result.json"].is_file()
     assert {row["dtype"] for row in result.record["rows"]} == {"f32"}
     cluster = job.site.removeprefix(f"{clusters.name}-")
-    assert clusters.accounted(cluster, westward.job(job.key)._row.submission.name)[0][1] == "COMPLETED"
+    assert clusters.accounted(cluster, Path(job.directory).name)[0][1] == "COMPLETED"
 
 
 def test_any_command_with_any_value(clusters: Lab) -> None:

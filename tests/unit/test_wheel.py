@@ -100,3 +100,6 @@ def test_it_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     told = call(sys.executable, "-S", "-m", "westward.cli.main", "templates", "--json", cwd=tmp_path, PYTHONPATH=path)
     assert {"allreduce", "gemm"} <= {template["name"] for template in json.loads(told)}
     assert (target / "bin" / "westward").is_file()
+    finds = "from hydra.core.plugins import Plugins; from hydra.plugins.launcher import Launcher; print(*Plugins.instance().discover(Launcher))"
+    found = call(sys.executable, "-S", "-c", finds, cwd=tmp_path, PYTHONPATH=path)
+    assert "hydra_plugins.westward_launcher.launcher.WestwardLauncher" in found

@@ -78,6 +78,11 @@ class Job:
         return self._row.site
 
     @property
+    def directory(self) -> str:
+        """Its own directory at its site."""
+        return self._row.submission.directory
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """The files that it promised, relative to its directory; `result().files` says where they lie when they have been fetched."""
         return self._row.outputs

@@ -109,17 +109,16 @@ def _names(record: Mapping[str, Any] | None, config: DictConfig) -> Sequence[tup
 
 def _fetch(job: Job, site: Site, target: Path, names: Sequence[tuple[str, int]], most_bytes: int) -> None:
     """Copy files of the point's output directory, the small ones first, as far as they fit; what is left there is said."""
-    directory = job._row.submission.directory
     left: list[str] = []
     with open_files(site) as there:
         for name, size in sorted(names, key=lambda item: item[1]):
             most_bytes -= size
-            if most_bytes < 0 or not _copied(there, directory, name, target):
+            if most_bytes < 0 or not _copied(there, job.directory, name, target):
                 left.append(name)
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         log.warning(
-            "left at %s, in %s: %s%s (hydra.launcher.fetch_mib)", site.name, directory, ", ".join(left[:3]), more
+            "left at %s, in %s: %s%s (hydra.launcher.fetch_mib)", site.name, job.directory, ", ".join(left[:3]), more
         )
 
 

@@ -92,7 +92,9 @@ def launch(
 
 def _point(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Point:
     """Compose a point as Hydra's own launcher does, and the job that it asks for."""
-    label = " ".join(filter_overrides(overrides))
+    label = "".join(
+        letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(filter_overrides(overrides))
+    )
     composed_config = context.config_loader.load_sweep_config(config, overrides)
     with open_dict(composed_config):
         composed_config.hydra.job.num = number
