@@ -62,7 +62,7 @@ def test_a_field_that_a_job_gets_one_day_splits_until_somebody_says_otherwise() 
 
 
 def test_variables_that_all_have_are_the_array_s_and_the_others_each_task_s() -> None:
-    (job,) = jobs_of(points(*(["+env.A=1", f"+env.B={value}"] for value in (1, 2))))
+    (job,) = jobs_of(points(*(["env.A=1", f"env.B={value}"] for value in (1, 2))))
     assert job.spec.env == {"A": "1"}
     assert [task.env for task in job.spec.tasks] == [{"B": "1"}, {"B": "2"}]
 

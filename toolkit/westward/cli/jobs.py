@@ -79,14 +79,33 @@ def results(
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", metavar="DIR", help="Copy the outputs there as well.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace what --output-dir has of the same names.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there of the same names.")] = False,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Of a sweep: table, csv, json or parquet.", metavar="FORMAT")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Of a sweep: write its table there.", metavar="FILE")
+    ] = None,
     as_json: show.AsJson = False,
 ) -> None:
-    """Fetch and show what a job left that has ended; of one that failed, what is there."""
+    """Fetch and show what a job left that has ended; of one that failed, what is there. Of a sweep, one table of all its points, whatever their state."""
     from westward.cli.watch import finish
 
     ledger = Ledger()
     sites = _sites()
+    if (sweep := ledger.sweeps.find(name)) is not None:
+        from westward.cli.sweeps import show_results
+
+        show_results(ledger, sites, sweep, "json" if as_json and form is None else form, output, output_dir, force)
+        return
+    if form is not None or output is not None:
+        job = ledger.find(name)
+        raise InputError(
+            f"job {job.key} is no sweep, so there is no table of it",
+            f"its sweep: westward results {job.sweep}"
+            if job.sweep
+            else f"copy its files: westward results {job.key} --output-dir DIR",
+        )
     with _running(ledger, sites) as running:
         show.tell_undecided(running.settle())
         job = running.refresh([ledger.find(name)])[0]

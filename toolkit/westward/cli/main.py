@@ -28,6 +28,7 @@ COMMANDS = {
     "logs": ("logs", "logs"),
     "cancel": ("jobs", "cancel"),
     "results": ("jobs", "results"),
+    "retry": ("sweeps", "retry"),
     "explain": ("explain", "explain"),
     "attempts": ("jobs", "attempts"),
     "agent": ("agent", "app"),

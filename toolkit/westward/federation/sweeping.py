@@ -243,7 +243,7 @@ def _shapes(points: Sequence[Point]) -> tuple[tuple[Mapping[str, Any], ...], lis
 # --- running again what is missing --------------------------------------------------------------------------------------
 
 
-def missing_points(sweep: Sweep, points: Sequence[SweepPoint], jobs: Mapping[str, Job]) -> list[SweepPoint]:
+def missing_points(points: Sequence[SweepPoint], jobs: Mapping[str, Job]) -> list[SweepPoint]:
     """Those of which nothing has come, and nothing will: failed, cancelled, lost, or never submitted."""
     return [point for point in points if missing(whereabouts(point, jobs[point.job]))]
 

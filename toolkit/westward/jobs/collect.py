@@ -64,7 +64,7 @@ def collect(job: Job, site: Site | None) -> JobResult:
 
         for name in promised(job):
             try:
-                files[name] = _fetch(job, there, name, deadline)
+                files[name] = fetched(job, there, name, deadline)
             except FileNotFoundError:
                 problem = problem or f"it ended {job.state} but left no {name}"
             except Unreachable as error:
@@ -123,7 +123,7 @@ def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes
         yield log
 
 
-def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:
+def fetched(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:
     parts = PurePosixPath(name).parts
     if not parts or ".." in parts or parts[0] == "/":
         raise StorageError(f"'{name}' is not a file under the job's directory")
@@ -142,10 +142,10 @@ def _fetch(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float)
 def _records(job: Job, files: Mapping[str, Path]) -> tuple[Mapping[str, Any] | None, str]:
     """The record of the job, and what is wrong with it; of an array none stands for all, and what is wrong with those of its tasks."""
     if job.submission.array is None:
-        return _read_record(files.get(RECORD))
+        return read_record(files.get(RECORD))
     wrong = {}
     for task in Array.parse(job.submission.array).task_ids:
-        _, problem = _read_record(files.get(f"{task}/{RECORD}"))
+        _, problem = read_record(files.get(f"{task}/{RECORD}"))
         if problem:
             wrong[task] = problem
     if not wrong:
@@ -159,7 +159,7 @@ def _few(tasks: Sequence[int]) -> str:
     return ", ".join(map(str, tasks[:_NAMED])) + (", ..." if len(tasks) > _NAMED else "")
 
 
-def _read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
+def read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
     """The parsed record and what is wrong with it, if anything: not JSON, or a benchmark that says it failed."""
     if file is None:
         return None, ""

@@ -39,9 +39,9 @@ def whereabouts(point: SweepPoint, job: Job) -> tuple[Word, bool]:
 
 
 def missing(now: tuple[Word, bool]) -> bool:
-    """Whether nothing has come of a point, and nothing will."""
+    """Whether nothing has come of a point, and nothing will. Of what is unknown that cannot be said, so it is never run again."""
     state, over = now
-    return over and state is not JobState.COMPLETED
+    return over and state not in (JobState.COMPLETED, JobState.UNKNOWN)
 
 
 @lru_cache(maxsize=64)
