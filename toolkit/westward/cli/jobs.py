@@ -118,8 +118,13 @@ def results(
 
 
 def cancel(name: JobName) -> None:
-    """End a job, wherever it is on its way. Harmless for one that has ended."""
+    """End a job, wherever it is on its way, or all jobs of a sweep. Harmless for one that has ended."""
     ledger = Ledger()
+    if (sweep := ledger.sweeps.find(name)) is not None:
+        from westward.cli.sweeps import cancel_sweep
+
+        cancel_sweep(ledger, _sites(), sweep)
+        return
     job = ledger.find(name)
     if job.phase in (Phase.ENDED, Phase.REFUSED):
         show.out.print(f"job {job.key} has already ended: {show.state_text(job).plain}")

@@ -12,13 +12,13 @@ import typer
 
 from westward.cli import show
 from westward.cli.arguments import SiteOption
-from westward.errors import InputError, JobFailed, NotFound, Unreachable
+from westward.errors import InputError, JobFailed, NotFound, SweepFailed, Unreachable, WestwardError
 from westward.federation.sweepresults import Results, sweep_results
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.tablefile import TableFormat, as_csv, as_json, as_parquet, write_file
 from westward.model.site import Site
 from westward.model.sweep import Sweep, SweepPoint
-from westward.store.ledger import Job, Ledger
+from westward.store.ledger import OPEN, Job, Ledger
 
 SweepName = Annotated[str, typer.Argument(help="A sweep's key, or the beginning of it.", metavar="SWEEP")]
 _NAMED = 10
@@ -95,6 +95,34 @@ def show_results(
         results = sweep_results(points, jobs, sites)
     _put(sweep, results, wanted, output, force)
     _judge(sweep, results)
+
+
+def cancel_sweep(ledger: Ledger, sites: Mapping[str, Site], sweep: Sweep) -> None:
+    """End all jobs of a sweep that go on.
+
+    Raises:
+        SweepFailed: some could not be cancelled now; they are when that is over.
+    """
+    jobs = [job for job in ledger.get_many(ledger.sweeps.jobs(sweep.key)) if job.phase in OPEN]
+    failed: list[tuple[Job, WestwardError]] = []
+    with Jobs(ledger, sites) as running:
+        for job in jobs:
+            try:
+                running.cancel(job)
+            except WestwardError as error:
+                failed.append((job, error))
+    if failed:
+        told = "".join(f"\n  {job.key}: {show.one_line(error)}" for job, error in failed[:_NAMED])
+        raise SweepFailed(
+            f"{len(failed):,} of {len(jobs):,} jobs of sweep {sweep.key} could not be cancelled now:{told}",
+            failed[0][1],
+        )
+    ended = (
+        "all its jobs had ended"
+        if not jobs
+        else f"cancellation sent to {len(jobs):,} job{'s' if len(jobs) != 1 else ''}"
+    )
+    show.out.print(f"sweep {sweep.key}: {ended}", soft_wrap=True)
 
 
 def _format(form: str | None, output: Path | None) -> TableFormat:

@@ -122,11 +122,11 @@ def tell_sweep(plan: SweepPlan, done: Submitted, again: bool = False) -> None:
             made.add_row("-", count, "-", "-", Text(show.one_line(answer), style="red"), asks)
     show.out.print(made)
     left_out = f" ({show.SHOWN} of the jobs shown)" if len(plan.jobs) > show.SHOWN else ""
-    key, word = done.sweep.key, "again " if again else ""
+    key, word = done.sweep.key, " again" if again else ""
     sent = sum(len(job.points) for job, answer in zip(plan.jobs, done.answers, strict=True) if isinstance(answer, Job))
     name = escape(show.printable(done.sweep.name))
     show.out.print(
-        f"[bold]{name}[/] is sweep [bold]{key}[/]: {sent:,} of {len(plan.points):,} points {word}submitted{left_out}",
+        f"[bold]{name}[/] is sweep [bold]{key}[/]: {sent:,} of {len(plan.points):,} points submitted{word}{left_out}",
         soft_wrap=True,
     )
     show.out.print(

@@ -17,7 +17,7 @@ from westward.errors import InputError, StorageError, Unsafe
 from westward.jobs.sweeptable import SweepTable
 
 # spreadsheets run a cell that begins so, and what is in it was written by a job
-_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\w.,:/+-]*\Z)")
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![\w.,:/-]*\Z)")
 
 
 class TableFormat(StrEnum):
