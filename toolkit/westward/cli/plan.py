@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.syntax import Syntax
+from rich.table import Table
 from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
@@ -10,9 +14,17 @@ from westward.cli import show
 from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName
 from westward.cli.multirun import plan_points
 from westward.federation.deciding import decide
+from westward.federation.foresight import LEAST_STARTS, Checked, Foresight, foresee, refusal
 from westward.federation.router import chosen_offer
+from westward.model.decision import Decision
 from westward.model.job import KEY_LENGTH
+from westward.model.limits import Verdict
+from westward.model.units import format_duration
 from westward.slurm.script import render
+from westward.store.ledger import Ledger
+
+_STYLES = {Verdict.REFUSED: "red", Verdict.NEVER: "red", Verdict.WAITS: "yellow", Verdict.UNKNOWN: "magenta"}
+_KEY = "k" * KEY_LENGTH
 
 
 def plan(
@@ -22,26 +34,158 @@ def plan(
     multirun: Multirun = False,
     as_json: show.AsJson = False,
 ) -> None:
-    """Show what submit would do, and do nothing: the offers of all sites with their costs, and the script.
+    """Show what submit would do, and do nothing: offers, costs, limits, estimated start, and the script.
 
-    Of several jobs (-m): where each goes, and what it costs there.
+    Of several jobs (-m): where each goes, and what it costs there. What the site would refuse ends with the exit code of submit.
     """
     if multirun:
         plan_points(template, overrides or [], site, as_json)
         return
     catalogue = load_catalogue()
     composed, decision = decide(template, overrides or [], site, catalogue)
-    if as_json:
+    if decision.chosen is None and as_json:
         show.print_json(show.decision_facts(decision))
-    else:
+    elif not as_json:
         show.out.print(show.decision_table(decision, composed.spec.name))
     offer = chosen_offer(decision, site)
-    if not as_json:
-        script = render(composed.spec, offer, catalogue.sites[offer.site], "k" * KEY_LENGTH).script
-        show.out.print(
-            Text(f"script for {offer.site} ({'k' * KEY_LENGTH} stands for the key that submit makes)", style="bold")
+    script = render(composed.spec, offer, catalogue.sites[offer.site], _KEY).script
+    with show.err.status("asking the sites for their limits"):
+        foreseen = foresee(composed.spec, decision, offer, catalogue, Ledger().starts(offer.site))
+    if as_json:
+        show.print_json(show.decision_facts(decision) | foresight_facts(foreseen) | {"script": script})
+    else:
+        _show(foreseen, decision)
+        _show_script(script, offer.site)
+    problem = refusal(foreseen)
+    if problem is not None:
+        raise problem
+
+
+def _show(foreseen: Foresight, decision: Decision) -> None:
+    for line in foresight_lines(foreseen, decision):
+        show.out.print(Text(show.printable(line)), soft_wrap=True)
+    if any(finding.verdict is not Verdict.OK for finding in foreseen.limits.findings):
+        show.out.print(limits_table(foreseen.limits))
+
+
+def _show_script(script: str, site: str) -> None:
+    show.out.print(Text(f"script for {site} ({_KEY} stands for the key that submit makes)", style="bold"))
+    if show.out.is_terminal:
+        show.out.print(Syntax(script, "bash", background_color="default", word_wrap=True))
+    else:
+        show.out.print(Text(script), soft_wrap=True)
+
+
+def foresight_lines(foreseen: Foresight, decision: Decision) -> list[str]:
+    """What a job would take and meet, a line for each thing, for people."""
+    return [
+        f"at {foreseen.offer.site}/{foreseen.offer.partition}, for the whole time limit:",
+        f"  takes    {_effort(foreseen)}",
+        f"  costs    {_costs(foreseen, decision)}",
+        f"  start    {_start(foreseen)}",
+        f"  limits   {limits_line(foreseen.limits)}",
+        *(f"  elsewhere {other.site}/{other.partition}: {limits_line(other)}" for other in foreseen.others),
+        *(f"  note     {note}" for note in (foreseen.limits.notes if foreseen.limits.findings else ())),
+        *(f"  note     {note}" for note in foreseen.notes),
+    ]
+
+
+def _effort(foreseen: Foresight) -> str:
+    effort = foreseen.effort
+    parts = [f"{effort.node_hours:.4g} node-hours", f"{effort.cpu_hours:.4g} core-hours"]
+    if effort.accelerator_hours:
+        parts.insert(1, f"{effort.accelerator_hours:.4g} accelerator-hours")
+    return ", ".join(parts) + (f", by {effort.tasks:,} tasks together" if effort.tasks > 1 else "")
+
+
+def _costs(foreseen: Foresight, decision: Decision) -> str:
+    offer, tasks = foreseen.offer, foreseen.effort.tasks
+
+    def told(value: float | None, unit: str) -> str:
+        return f"{value * tasks:.4g} {unit}".rstrip() if value is not None else f"unknown {unit}".rstrip()
+
+    return ", ".join(
+        [
+            told(offer.cost.total, decision.currency or ""),
+            told(offer.energy_kwh, "kWh"),
+            told(offer.carbon_kg, "kg CO2e"),
+        ]
+    ) + (f" (estimates: {', '.join(foreseen.estimated)})" if foreseen.estimated else "")
+
+
+def _start(foreseen: Foresight) -> str:
+    start = foreseen.start
+    site = foreseen.offer.site
+    free = (
+        "not told by its nodes"
+        if start.free is None
+        else "now"
+        if start.free == 0
+        else f"in {format_duration(start.free)}"
+    )
+    parts = [f"{free} by what is free" if start.free is not None else free]
+    if start.tested is not None and foreseen.trial:
+        when = "now" if start.tested < 1 else f"in {format_duration(start.tested)}"
+        parts.append(f"{when} by sbatch --test-only, on {foreseen.trial.nodes}")
+    elif foreseen.trial is not None and foreseen.trial.refusal:
+        parts.append(f"refused by sbatch --test-only: {foreseen.trial.refusal}")
+    if start.band is not None:
+        low, high = (format_duration(seconds) for seconds in start.band)
+        parts.append(f"between {low} and {high} from now as four of five of your last {start.starts} jobs there")
+    else:
+        parts.append(f"no error band: {start.starts} of your jobs have started at {site}, {LEAST_STARTS} are needed")
+    if foreseen.limits.verdict in (Verdict.WAITS, Verdict.NEVER):
+        parts.append("but see its limits")
+    return "; ".join(parts)
+
+
+def limits_line(checked: Checked) -> str:
+    """What becomes of the job by a site's limits, in one line."""
+    if not checked.findings:
+        return "; ".join(checked.notes) or "none could be read"
+    kinds = [finding.verdict for finding in checked.findings]
+    unknown = kinds.count(Verdict.UNKNOWN)
+    more = f", {unknown} cannot be told" if unknown else ""
+    bad = next((finding for finding in checked.findings if finding.verdict is checked.verdict), None)
+    if checked.verdict is Verdict.OK or bad is None:
+        return (
+            f"within all {len(kinds)} that are set{more}"
+            if not unknown
+            else f"within {len(kinds) - unknown} of {len(kinds)} that are set{more}"
         )
-        if show.out.is_terminal:
-            show.out.print(Syntax(script, "bash", background_color="default", word_wrap=True))
-        else:
-            show.out.print(Text(script), soft_wrap=True)
+    words = {
+        Verdict.REFUSED: "refused",
+        Verdict.NEVER: "accepted, but never started",
+        Verdict.WAITS: "accepted, and waits",
+    }
+    return f"{words[checked.verdict]}: {bad}"
+
+
+def limits_table(checked: Checked) -> Table:
+    """The limits that the job meets, and those of which nothing is known."""
+    made = show.table(f"limits met at {checked.site}", "verdict", "limit", "is", "in use", "asked", "what to do")
+    for finding in checked.findings:
+        if finding.verdict is not Verdict.OK:
+            cells = (finding.limit, finding.value, finding.used or "-", finding.asked, finding.remedy or "-")
+            made.add_row(
+                Text(finding.verdict, style=_STYLES.get(finding.verdict, "")),
+                *(Text(show.printable(cell)) for cell in cells),
+            )
+    return made
+
+
+def foresight_facts(foreseen: Foresight) -> dict[str, Any]:
+    """What --json says of all that."""
+
+    def limits(checked: Checked) -> dict[str, Any]:
+        return asdict(checked) | {"verdict": checked.verdict}
+
+    return {
+        "effort": asdict(foreseen.effort),
+        "limits": limits(foreseen.limits),
+        "limits_elsewhere": [limits(other) for other in foreseen.others],
+        "start": asdict(foreseen.start),
+        "test_only": asdict(foreseen.trial) if foreseen.trial else None,
+        "plan_notes": list(foreseen.notes),
+        "estimated": list(foreseen.estimated),
+    }

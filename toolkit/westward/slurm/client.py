@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, Self
 
 from westward.errors import InputError, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
+from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, ClusterState, Door, NativeDoor, RestDoor, ShellDoor, Site
 
 
@@ -91,6 +92,19 @@ class SlurmClient(Protocol):
 
         Raises:
             NotOffered: this door cannot tell.
+        """
+        ...
+
+    def limits(self) -> Limits:
+        """What we may have there: the limits of partitions, QOS and accounts, and what counts against them now. Changes nothing."""
+        ...
+
+    def try_out(self, submission: Submission) -> Trial:
+        """Have the cluster look at a job without submitting it.
+
+        Raises:
+            NotOffered: slurmrestd cannot.
+            Unreachable: it does not answer soon.
         """
         ...
 

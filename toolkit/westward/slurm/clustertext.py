@@ -16,7 +16,7 @@ from westward.slurm.text import NOTHING, SEPARATOR, moment, or_empty
 MIB = 1024**2
 
 
-def _pairs(line: str) -> dict[str, str]:
+def line_pairs(line: str) -> dict[str, str]:
     """Key=value of a line of scontrol's -o. Of a key that comes twice the first counts: free text stands at the end of a line."""
     found: dict[str, str] = {}
     marks = list(re.finditer(r"(?:^|(?<=\s))([A-Za-z][A-Za-z0-9_/:]*)=", line))
@@ -33,7 +33,7 @@ def nodes(text: str) -> tuple[Node, ...]:
 def node_lines(text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Each node's line of the same, with its keys and values as Slurm has them."""
     for line in text.splitlines():
-        if "NodeName" in (pairs := _pairs(line)):
+        if "NodeName" in (pairs := line_pairs(line)):
             yield line, pairs
 
 
@@ -86,7 +86,7 @@ def partitions(text: str) -> tuple[Partition, ...]:
             default=pairs.get("Default") == "YES",
         )
         for line in text.splitlines()
-        if "PartitionName" in (pairs := _pairs(line))
+        if "PartitionName" in (pairs := line_pairs(line))
     )
 
 

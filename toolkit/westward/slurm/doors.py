@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
+from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, ClusterState, Door, ShellDoor, Site
 from westward.slurm import client as clients
 from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, Poll, SlurmClient
@@ -148,6 +149,12 @@ class Doors:
     def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
         return self._first(lambda client: client.history(since, names))
 
+    def limits(self) -> Limits:
+        return self._first(lambda client: client.limits(), shell_first=True)
+
+    def try_out(self, submission: Submission) -> Trial:
+        return self._first(lambda client: client.try_out(submission), shell_first=True)
+
     def accounting_backlog(self) -> int:
         return self._first(lambda client: client.accounting_backlog())
 
@@ -155,10 +162,15 @@ class Doors:
         """The doors to try, in order; all of them where every one has failed lately, for somebody is waiting."""
         return [way for way in self._ways if not way.down] or list(self._ways)
 
-    def _first(self, call: Callable[[SlurmClient], Result], *, repeatable: bool = True) -> Result:
-        """What the first door says that works."""
+    def _first(
+        self, call: Callable[[SlurmClient], Result], *, repeatable: bool = True, shell_first: bool = False
+    ) -> Result:
+        """What the first door says that works; with `shell_first`, which can tell more than slurmrestd, before the others."""
         offers: list[NotOffered] = []
-        for way in self._usable():
+        ways = self._usable()
+        if shell_first:
+            ways = sorted(ways, key=lambda way: not isinstance(way.door, ShellDoor))
+        for way in ways:
             try:
                 result = call(way.client())
             except NotOffered as error:

@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from westward.errors import SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
+from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, Association, ClusterState, ShellDoor
 from westward.model.units import from_epoch
 from westward.slurm import nativedata
@@ -36,7 +37,7 @@ from westward.slurm.text import Row, whole
 AT_ONCE = 500
 OFFERED = (
     "state", "account", "refuses", "submit", "release", "hold", "cancel", "signal", "requeue", "update", "find", "poll", "accounting_backlog",
-    "array_limits",
+    "array_limits", "limits", "try_out",
 )  # fmt: skip
 # pyslurm keeps one record of each job id, so the attempts before a requeue are not to be had
 NOT_OFFERED = ("history",)
@@ -128,6 +129,16 @@ class NativeClient:
     def array_limits(self) -> ArrayLimits:
         """Submit limits are not asked for: their names differ between pyslurm's versions."""
         return self._library.ask(_array_limits)
+
+    def limits(self) -> Limits:
+        """By the commands, which stand beside libslurm on a login node: pyslurm has no way to read a QOS's limits."""
+        with ShellClient(self._site, ShellDoor(), self._cluster) as commands:
+            return commands.limits()
+
+    def try_out(self, submission: Submission) -> Trial:
+        """As `limits`."""
+        with ShellClient(self._site, ShellDoor(), self._cluster) as commands:
+            return commands.try_out(submission)
 
     def accounting_backlog(self) -> int:
         return self._library.ask(_backlog)

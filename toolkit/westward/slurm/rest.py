@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
+from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, ClusterState, RestDoor
-from westward.slurm import restdata
+from westward.slurm import restdata, restlimits
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
 from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age
@@ -100,6 +101,41 @@ class RestClient:
         known = self._accounting("associations/", {"user": self._user})["associations"] if keeps else []
         qos = self._accounting("qos/", {})["qos"] if keeps else []
         return self._told(restdata.array_limits, self._user, known, qos, conf)
+
+    def limits(self) -> Limits:
+        partitions = self._rest.call("GET", "slurm", "partitions/")
+        meta, user = partitions["meta"], self._user
+        own: list[Content] = []
+        others: list[Content] = []
+        of_qos: list[Content] = []
+        jobs: list[Content] = []
+        if meta["plugin"].get("accounting_storage") != "accounting_storage/none":
+            own = self._accounting("associations/", {"user": user})["associations"]
+            of_qos = self._accounting("qos/", {})["qos"]
+            others = self._accounts_above(own)
+            jobs = self._scan()
+        told = self._told(
+            restlimits.limits, user, meta["slurm"]["cluster"], partitions["partitions"], of_qos, own, others, jobs
+        )
+        if not self._rest.speaks("v0.0.45"):
+            return told
+        return self._told(restlimits.with_settings, told, self._rest.call("GET", "slurm", "conf")["slurm_conf"])
+
+    def _accounts_above(self, own: Sequence[Content]) -> list[Content]:
+        """The accounts of these associations as a whole, and those above them."""
+        found: dict[str, Content] = {}
+        wanted = {str(each["account"]) for each in own}
+        while wanted:
+            answer = self._accounting("associations/", {"account": ",".join(sorted(wanted))})["associations"]
+            whole = {str(each["account"]): each for each in answer if not each["user"]}
+            found |= whole
+            wanted = {str(each["parent_account"]) for each in whole.values()} - found.keys() - {""}
+        return list(found.values())
+
+    def try_out(self, submission: Submission) -> Trial:
+        raise NotOffered(
+            f"site '{self._site}': slurmrestd cannot try a job without submitting it", "add a shell door to the site"
+        )
 
     def accounting_backlog(self) -> int:
         waiting = self._rest.call("GET", "slurm", "diag/")["statistics"]["dbd_agent_queue_size"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
+from westward.errors import AccessRefused, QuantityError, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
+from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, ClusterState, ShellDoor
 from westward.process import Completed
-from westward.slurm import clustertext, complaints, text
+from westward.slurm import clustertext, complaints, limittext, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
@@ -24,6 +26,8 @@ from westward.slurm.script import update_words
 ANSWER_TIMEOUT_S = 60
 # a submission may wait for slurmctld's locks; giving up on one costs a search for it
 SUBMIT_TIMEOUT_S = 120
+# sbatch --test-only holds slurmctld's locks while it looks
+TRIAL_TIMEOUT_S = 20
 # ids or names in one command: far below what an operating system lets a command line hold
 CHUNK = 500
 _NOT_FOUND = 127
@@ -127,6 +131,54 @@ class ShellClient:
                 )
                 associations, qos = assoc.stdout, classes.stdout
         return clustertext.array_limits(told, associations, qos)
+
+    def limits(self) -> Limits:
+        user = self._who()
+        partition, settings, groups = self._ask(["scontrol", "-o", "show", "partition"], _SETTINGS, ["id", "-Gn"])
+        told = clustertext.config(settings.stdout)
+        default = of_qos = assoc = counted = ""
+        if told.get("AccountingStorageType", "").endswith("slurmdbd"):
+            of_cluster = [f"user={user}", f"cluster={told.get('ClusterName', '')}", f"format={limittext.CHARGE_FORMAT}"]
+            answers = self._ask(
+                ["sacctmgr", "-n", "-P", "show", "user", user, "format=defaultaccount"],
+                ["sacctmgr", "-n", "-P", "show", "qos", f"format={limittext.QOS_FORMAT}"],
+                ["sacctmgr", "-n", "-P", "show", "assoc", *of_cluster],
+            )
+            default, of_qos, assoc = (answer.stdout for answer in answers)
+            # a site may keep it from its users: then what counts is unknown
+            counted = _said(self._answer("scontrol", "-o", "show", "assoc_mgr", "flags=qos,assoc", f"users={user}"))
+        first = (default.splitlines() or [""])[0].strip()
+        try:
+            return limittext.limits(
+                user, first, partition.stdout, settings.stdout, of_qos, assoc, groups.stdout, counted or None
+            )
+        except (KeyError, ValueError, QuantityError) as error:
+            raise Unreachable(
+                f"site '{self._site}' describes its limits in a form not known here ({type(error).__name__}: {error})"
+            ) from error
+
+    def try_out(self, submission: Submission) -> Trial:
+        """`sbatch --test-only`: nothing is submitted, though a number of the cluster's own is used up.
+
+        Raises:
+            Unreachable: it was not answered in TRIAL_TIMEOUT_S.
+        """
+        self._prove()
+        asked = self._submit_request(submission)
+        at = asked.argv.index("--parsable")
+        request = replace(asked, argv=(*asked.argv[:at], "--test-only", *asked.argv[at + 1 :]))
+        (answer,) = self._commands.each([request], at_once=1, timeout_s=TRIAL_TIMEOUT_S, repeat=False)
+        if isinstance(answer, WestwardError):
+            raise Unreachable(
+                f"site '{self._site}': sbatch --test-only was not answered in {TRIAL_TIMEOUT_S} s: {answer}"
+            )
+        found = text.trial(answer.stderr)
+        if answer.status == 0 and found is not None:
+            return found
+        error = self._problem(answer, changes=True)
+        if isinstance(error, SiteRefused):
+            return Trial(refusal=text.trial_refusal(answer.stderr) or str(error))
+        raise error
 
     def accounting_backlog(self) -> int:
         diagnosis, _ = self._ask(["sdiag"], ["sacctmgr", "-n", "-P", "show", "cluster", "format=cluster"])

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from westward.errors import QuantityError
 from westward.model.job import Attempt, JobState, JobStatus, Usage, array_state, by_state
+from westward.model.limits import Trial
 from westward.model.units import from_epoch
 from westward.slurm.client import Known
 from westward.slurm.looking import age, exited, never_started, why
@@ -351,6 +352,26 @@ def _measured(text: str) -> int:
     """A count of something that may not be measured, which is then missing, 0, or slurm.h's NO_VAL64 and the like."""
     count = size(text) if _SIZE.fullmatch(text) else 0
     return count if count < 1 << 63 else 0
+
+
+_TRIAL = re.compile(r"Job \d+ to start at (?P<start>\S+) using \d+ processors on (?:nodes )?(?P<nodes>\S+)")
+
+
+def trial(text: str) -> Trial | None:
+    """What `sbatch --test-only` says of a job that it would take; None where it says nothing of the kind."""
+    match = _TRIAL.search(text)
+    start = moment(match["start"]) if match else None
+    return Trial(start.timestamp(), match["nodes"]) if match and start else None
+
+
+def trial_refusal(text: str) -> str:
+    """Why it would not: "allocation failure: Invalid qos specification", and before it which limit it is."""
+    said = [
+        line.removeprefix("sbatch: ").removeprefix("error: ").removeprefix("allocation failure: ").strip()
+        for line in text.splitlines()
+        if line.startswith(("allocation failure:", "sbatch: error:"))
+    ]
+    return ": ".join(dict.fromkeys(filter(None, said)))
 
 
 def size(text: str) -> int:

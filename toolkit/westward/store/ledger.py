@@ -147,6 +147,17 @@ class Ledger:
                 found[Phase(phase), JobState.UNKNOWN if unknown else JobState(state)] += count
         return found
 
+    def starts(self, site: str, limit: int = 200) -> list[tuple[float, float]]:
+        """Of the newest jobs that started at a site, the seconds that were foreseen until then and those that it took.
+
+        Jobs that had to wait for another one or for a time are not among them.
+        """
+        which = f"phase IN ('released', 'ended') AND site = :site AND started_at IS NOT NULL ORDER BY {_NEWEST_FIRST}"
+        query = f"SELECT decision, submission, waits_for, created_at, started_at FROM jobs WHERE {which} LIMIT :limit"
+        with self._reading() as db:
+            found = db.rows(query, site=site, limit=limit)
+        return [told for row in found if (told := rows.start(row)) is not None]
+
     def cancel_wishes(self) -> dict[str, list[str]]:
         """The keys of jobs that were let go, are to be cancelled, and whose sites have not been told so, by site."""
         return self._by_site(f"SELECT site, key FROM jobs WHERE {_LET_GO} AND cancelled AND NOT cancel_sent")

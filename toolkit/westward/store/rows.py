@@ -224,6 +224,19 @@ def _moment(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
 
+def start(found: Sequence[Any]) -> tuple[float, float] | None:
+    """The seconds until its start that were foreseen, and those that it took, from decision, submission, waits_for, created_at and started_at.
+
+    None where none were foreseen, or it had to wait for something that its user named.
+    """
+    *texts, created_at, started_at = found
+    decision, submission, waits_for = (json.loads(text) if isinstance(text, str) else text for text in texts)
+    foreseen = (decision.get("chosen") or {}).get("start_in_s")
+    if foreseen is None or waits_for or submission.get("dependency") or submission.get("begin_at"):
+        return None
+    return float(foreseen), max(0.0, started_at - created_at)
+
+
 _SEEN = (
     "phase", "state", "reason", "exit_code", "signal", "restarts", "tasks", "task_ids", "started_at", "ended_at", "estimated_start", "seen_at",
 )  # fmt: skip

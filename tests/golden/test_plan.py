@@ -1,0 +1,59 @@
+"""What `westward plan` says below its offers, whole. WESTWARD_UPDATE_GOLDEN=1 pytest tests/golden/test_plan.py writes it anew."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from unit.federation.test_foresight import LIMITS, Door, planned
+from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
+from westward.cli.plan import foresight_lines, limits_table
+from westward.errors import Unreachable
+from westward.federation.foresight import Start
+from westward.federation.router import route
+from westward.model.decision import TERMS, Policy
+from westward.model.job import Array
+from westward.model.limits import Cap, Qos, Rules, Trial
+from westward.slurm.client import NotOffered
+
+HERE = Path(__file__).parent / "data"
+MANY = replace(
+    LIMITS,
+    partitions={"gpu": Rules("gpu", "UP", max_walltime_s=86400, allow_groups=("staff",))},
+    qos={"normal": Qos("normal", (Cap("MaxSubmitJobsPerUser", 2, "", 2), Cap("MaxJobsPerUser", 1, "", 1), Cap("MaxTRESPerJob", 2, "gres/gpu"),
+         Cap("GrpTRES", 512 * 1024, "mem"), Cap("GrpTRESMins", 10**6, "cpu", 10**6 - 1.0)))},
+    notes=("a note of the door's",),
+)  # fmt: skip
+CASES = {
+    "plan-within": (Door(), None),
+    "plan-array": (Door(), replace(job(), array=Array.parse("0-9"))),
+    "plan-limits": (Door(MANY, NotOffered("no")), None),
+    "plan-silent": (Door(Unreachable("site 'west': nobody answers"), Trial(refusal="Invalid qos specification")), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_plan_says(name: str) -> None:
+    door, spec = CASES[name]
+    told = planned(door, spec=spec, earlier=[(0.0, 30.0 + late) for late in range(5 if spec is None else 0)])
+    told = replace(told, start=replace(told.start, tested=None if told.start.tested is None else 90.0))
+    assert isinstance(told.start, Start)
+    policy = Policy("plain", dict.fromkeys(TERMS, 1.0), 0.1, 20.0)
+    state = snapshot({"west": cluster(), "east": cluster()})
+    decision = route(spec or job(), policy, "ningxia", catalogue(site("west"), site("east")), state, NOW, "west")
+    out = io.StringIO()
+    console = Console(file=out, width=140, force_terminal=False, color_system=None)
+    for line in foresight_lines(told, decision):
+        console.print(line, soft_wrap=True, markup=False)
+    if name == "plan-limits":
+        console.print(limits_table(told.limits))
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    file = HERE / f"{name}.txt"
+    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()

@@ -1,0 +1,217 @@
+"""What would become of a job that has been decided on: what it takes, which limits it meets at each site, and when it would start.
+
+Sites are only asked, all at the same time. One that does not answer is a note, and never stops a plan.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from westward.errors import SiteRefused, WestwardError
+from westward.jobs.allowance import asked, findings, worst
+from westward.model.decision import Decision, Offer
+from westward.model.job import KEY_LENGTH, JobSpec
+from westward.model.limits import Finding, Limits, Trial, Verdict
+from westward.model.site import Catalogue, Figure, Site
+from westward.model.tres import chip_type
+from westward.model.units import whole_minutes_s
+from westward.slurm.client import NotOffered, SlurmClient, open_client
+from westward.slurm.script import render
+
+# fewer earlier starts than this say nothing of the next one
+LEAST_STARTS = 5
+# the part of the earlier jobs that the band leaves out at each end
+TAIL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What a job takes if it uses its whole time limit; of an array, all of its tasks together."""
+
+    nodes: int
+    tasks: int
+    node_hours: float
+    accelerator_hours: float
+    cpu_hours: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The limits of one site beside the job. `notes` says what could not be read, or why nothing could."""
+
+    site: str
+    partition: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What becomes of the job there; UNKNOWN where no limit could be read."""
+        return worst(self.findings) if self.findings else Verdict.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a job would start, in seconds from now.
+
+    Attributes:
+        free: by the free nodes, and the limits of the jobs on the others; None where the cluster does not tell.
+        tested: by the cluster's own scheduler (`sbatch --test-only`); None where it was not asked or does not say.
+        band: between these, by how far earlier starts at that site were from what had been foreseen; None where there were too few.
+        starts: how many earlier ones that rests on.
+    """
+
+    free: float | None
+    tested: float | None = None
+    band: tuple[float, float] | None = None
+    starts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Foresight:
+    """All of it, for the offer that was chosen.
+
+    Attributes:
+        others: the best partition of each other site that offers one.
+        estimated: the figures behind its costs that nobody has published for that site.
+    """
+
+    offer: Offer
+    effort: Effort
+    limits: Checked
+    trial: Trial | None
+    start: Start
+    others: tuple[Checked, ...] = ()
+    notes: tuple[str, ...] = ()
+    estimated: tuple[str, ...] = ()
+
+
+def effort(spec: JobSpec, offer: Offer) -> Effort:
+    """What a job takes at the site of an offer."""
+    resources = spec.resources.at(offer.granted)
+    tasks = spec.array.tasks if spec.array else 1
+    hours = tasks * whole_minutes_s(resources.walltime_s) / 3600
+    return Effort(
+        nodes=resources.nodes,
+        tasks=tasks,
+        node_hours=resources.nodes * hours,
+        accelerator_hours=resources.accelerator_count * hours,
+        cpu_hours=resources.nodes * resources.cpus_per_node * hours,
+    )
+
+
+def foresee(
+    spec: JobSpec,
+    decision: Decision,
+    offer: Offer,
+    catalogue: Catalogue,
+    earlier: Sequence[tuple[float, float]] = (),
+    connect: Callable[[Site], SlurmClient] = open_client,
+) -> Foresight:
+    """Ask the sites that have an offer about their limits, and the chosen one to try the job.
+
+    Args:
+        earlier: of jobs that started at the chosen site, the seconds that were foreseen and those that it took.
+    """
+    best: dict[str, Offer] = {}
+    for each in (offer, *decision.offers):
+        best.setdefault(each.site, each)
+
+    def ask(each: Offer) -> tuple[Checked, Trial | None, tuple[str, ...]]:
+        return _ask(spec, each, catalogue.sites[each.site], connect, try_it=each is offer)
+
+    with ThreadPoolExecutor(max(1, len(best))) as pool:
+        (limits, trial, notes), *others = pool.map(ask, best.values())
+    tested = max(0.0, trial.start - datetime.now(UTC).timestamp()) if trial and trial.start is not None else None
+    band = foreseen_between(offer.start_in_s, earlier) if offer.start_in_s is not None else None
+    start = Start(offer.start_in_s, tested, band, len(earlier))
+    return Foresight(
+        offer,
+        effort(spec, offer),
+        limits,
+        trial,
+        start,
+        tuple(other for other, _, _ in others),
+        notes,
+        estimated(offer, catalogue),
+    )
+
+
+def estimated(offer: Offer, catalogue: Catalogue) -> tuple[str, ...]:
+    """The figures behind an offer's costs that are estimates."""
+    site = catalogue.sites[offer.site]
+    chip = chip_type(offer.chip) if offer.chip else ""
+    figures: dict[str, Figure | None] = {
+        "accelerator rent": site.prices.accelerator_hour.get(chip),
+        "CPU rent": site.prices.cpu_hour,
+        "electricity price": site.power.price_per_kwh,
+        "PUE": site.power.pue,
+        "CPU power": site.power.cpu_w,
+        "CO2e per kWh": site.power.carbon_kg_per_kwh,
+    }
+    found = [name for name, figure in figures.items() if figure is not None and figure.estimated]
+    known = catalogue.accelerators.get(chip)
+    return (*found, *(["accelerator power"] if known and known.estimated("power_w") else []))
+
+
+def _ask(
+    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient], *, try_it: bool
+) -> tuple[Checked, Trial | None, tuple[str, ...]]:
+    """What one site says; a note instead where it says nothing."""
+    try:
+        client = connect(site)
+    except WestwardError as error:
+        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",)), None, ()
+    with client:
+        checked = _check(spec, offer, site, client)
+        trial, notes = _try(spec, offer, site, client) if try_it else (None, ())
+    return checked, trial, notes
+
+
+def _check(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> Checked:
+    try:
+        limits: Limits = client.limits()
+    except WestwardError as error:
+        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",))
+    found = findings(asked(spec, offer, site, limits), limits)
+    return Checked(site.name, offer.partition, tuple(found), limits.notes)
+
+
+def _try(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> tuple[Trial | None, tuple[str, ...]]:
+    try:
+        return client.try_out(render(spec, offer, site, "k" * KEY_LENGTH)), ()
+    except NotOffered:
+        return None, ("sbatch --test-only is not to be had there: the site has no shell door",)
+    except WestwardError as error:
+        return None, (f"sbatch --test-only did not answer: {error}",)
+
+
+def foreseen_between(foreseen_s: float, earlier: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    """Between which seconds a job starts that is foreseen to start in `foreseen_s`: as late or early as the middle four fifths of earlier ones.
+
+    None where there were fewer than LEAST_STARTS.
+    """
+    if len(earlier) < LEAST_STARTS:
+        return None
+    errors = sorted(took - foreseen for foreseen, took in earlier)
+    low, high = errors[math.floor(TAIL * (len(errors) - 1))], errors[math.ceil((1 - TAIL) * (len(errors) - 1))]
+    return max(0.0, foreseen_s + low), max(0.0, foreseen_s + high)
+
+
+def refusal(foresight: Foresight) -> SiteRefused | None:
+    """What submit would end with at the chosen site, as far as its limits and its own trial say; None where it would be taken."""
+    refused = [finding for finding in foresight.limits.findings if finding.verdict is Verdict.REFUSED]
+    site = foresight.offer.site
+    if refused:
+        said = "; ".join(map(str, refused))
+        return SiteRefused(f"site '{site}' would refuse this job: {said}", refused[0].remedy)
+    if foresight.trial is not None and foresight.trial.refusal:
+        return SiteRefused(
+            f"site '{site}' would refuse this job: {foresight.trial.refusal}",
+            f"ask for what is there: westward site show {site}",
+        )
+    return None
