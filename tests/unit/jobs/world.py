@@ -16,6 +16,7 @@ from westward.jobs import steps
 from westward.jobs.lifecycle import Jobs, Step
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec, JobState, JobStatus, Submission
+from westward.model.limits import Limits
 from westward.model.site import ArrayLimits, Site
 from westward.slurm.client import InDoubt, Known, Poll
 from westward.store.ledger import Job, Ledger
@@ -52,6 +53,7 @@ class Cluster:
         late: submissions that are still on their way.
         backlog: what slurmctld owes slurmdbd, or why it cannot be told.
         limits: what it says of arrays.
+        allowance: what its user may have there, or why that cannot be told.
     """
 
     jobs: dict[int, JobStatus] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Cluster:
     next_id: int = 1
     backlog: int | WestwardError = 0
     limits: ArrayLimits = field(default_factory=lambda: ArrayLimits(1001))
+    allowance: Limits | WestwardError = field(default_factory=lambda: Limits("u", {}))
 
     def accept(self, submission: Submission) -> int:
         job_id, self.next_id = self.next_id, self.next_id + 1
@@ -172,6 +175,12 @@ class Client:
         if isinstance(self.cluster.backlog, WestwardError):  # slurmdbd is down
             return Poll(changed, frozenset(), dict.fromkeys(gone, str(self.cluster.backlog)))
         return Poll(changed, gone)
+
+    def limits(self) -> Limits:
+        self._arriving("limits")
+        if isinstance(self.cluster.allowance, WestwardError):
+            raise self.cluster.allowance
+        return self.cluster.allowance
 
     def accounting_backlog(self) -> int:
         self._arriving("backlog")

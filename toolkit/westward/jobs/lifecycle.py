@@ -21,14 +21,17 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from westward.errors import NotFound, StorageError, WestwardError
+from westward.errors import NotFound, SiteRefused, StorageError, WestwardError
 from westward.jobs import dependencies, steps, watching
+from westward.jobs.allowance import asked, findings
 from westward.jobs.side_by_side import side_by_side
 from westward.jobs.steps import Steps, parts
 from westward.model.decision import Decision
 from westward.model.job import Attempt, JobSpec, new_key
+from westward.model.limits import Verdict
 from westward.model.site import Site
 from westward.slurm.client import InDoubt, SlurmClient, open_client
+from westward.slurm.faults import beyond_limits
 from westward.slurm.script import render
 from westward.store.ledger import UNSETTLED, Intent, Job, Ledger, Phase
 
@@ -91,9 +94,27 @@ class Jobs:
             WestwardError: of any kind, whose message says that the job is at its site, held: the next command lets it go.
         """
         ((job, error),) = self._submit([(spec, decision)])
+        if isinstance(error, SiteRefused) and beyond_limits(str(error)):
+            raise self._explained(error, spec, decision) from error
         if error is not None:
             raise error
         return job
+
+    def _explained(self, error: SiteRefused, spec: JobSpec, decision: Decision) -> SiteRefused:
+        """The same refusal with the limit that it is about, which Slurm's own words leave open."""
+        offer = decision.chosen
+        assert offer is not None
+        try:
+            limits = self._client(offer.site).limits()
+        except WestwardError:
+            return SiteRefused(
+                str(error), "'westward plan' with the same words says which limit it is, once its site tells"
+            )
+        job = asked(spec, offer, self._sites[offer.site], limits)
+        refused = [each for each in findings(job, limits) if each.verdict is Verdict.REFUSED]
+        if not refused:
+            return SiteRefused(str(error), "'westward plan' with the same words shows the limits there")
+        return SiteRefused(f"{error}: {'; '.join(map(str, refused))}", refused[0].remedy)
 
     def submit_many(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[Job | WestwardError]:
         """Submit jobs, each at the site that was chosen for it; for each what became of it, in their order, as `submit` would say it.

@@ -121,6 +121,11 @@ def worded(said: str) -> Fault:
     return next((fault for fault, words in _WORDS if any(word in said for word in words)), Fault.REFUSED)
 
 
+def beyond_limits(said: str) -> bool:
+    """Whether a refusal is about a limit of a QOS or an account, ESLURM_ACCOUNTING_POLICY: Slurm does not say which."""
+    return "violates accounting/QOS policy" in said
+
+
 def next_step(fault: Fault, site: str) -> str:
     """What the user can do about it; empty for a refusal, whose own words say so."""
     then = f"then 'westward site check {site}'"
