@@ -105,6 +105,12 @@ class StorageError(WestwardError):
     exit_code = 4
 
 
+class OverBudget(WestwardError):
+    """A submission would spend more than its user, or a project, has allowed; nothing was submitted."""
+
+    exit_code = 5
+
+
 class Unsafe(WestwardError):
     """The command would destroy or disturb something and was not told to."""
 

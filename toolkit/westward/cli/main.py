@@ -31,6 +31,7 @@ COMMANDS = {
     "retry": ("sweeps", "retry"),
     "explain": ("explain", "explain"),
     "attempts": ("jobs", "attempts"),
+    "budgets": ("budgets", "budgets"),
     "agent": ("agent", "app"),
     "site": ("site", "app"),
     "bench": ("bench", "app"),

@@ -14,10 +14,12 @@ from typing import Any
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.board import refuse_failed, watch_many
+from westward.cli.budgets import left_lines
 from westward.cli.sweepshow import counted, jobs_table, planned_facts, refuse, submitted_facts, tell_sweep
 from westward.errors import WestwardError
 from westward.federation.sweeping import Submitted, SweepPlan, plan_sweep, submit_sweep
 from westward.federation.templatepoints import template_points
+from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
 from westward.model.site import Catalogue
 from westward.store.ledger import Job, Ledger
@@ -41,7 +43,19 @@ def plan_points(template: str, overrides: Sequence[str], site: str | None, as_js
             show.out.print(jobs_table(plan))
         show.out.print(_summary(plan), soft_wrap=True)
         _tell_notes(plan)
+    _pay(plan, as_json)
     refuse(_problems(plan), "cannot be submitted")
+
+
+def _pay(plan: SweepPlan, as_json: bool) -> None:
+    """Say what the projects of a sweep have left.
+
+    Raises:
+        OverBudget: it would spend more than it, or one of them, may.
+    """
+    for left in Budgeting(Ledger()).check([(job.spec, job.decision) for job in plan.jobs]):
+        for line in () if as_json else left_lines(left):
+            show.out.print(show.printable(line), markup=False, soft_wrap=True)
 
 
 def submit_points(template: str, overrides: Sequence[str], site: str | None, as_json: bool, wait: bool = False) -> None:

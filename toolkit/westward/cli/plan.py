@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from westward.catalogue.budgets import project_named
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName
+from westward.cli.budgets import left_facts, left_lines
 from westward.cli.multirun import plan_points
+from westward.errors import WestwardError
 from westward.federation.deciding import decide
 from westward.federation.foresight import LEAST_STARTS, Checked, Foresight, foresee, refusal
 from westward.federation.router import chosen_offer
-from westward.model.decision import Decision
-from westward.model.job import KEY_LENGTH
+from westward.jobs.budgeting import Budgeting, Left
+from westward.model.budget import KINDS, Caps, told
+from westward.model.decision import Decision, Offer
+from westward.model.effort import Planned, planned
+from westward.model.job import KEY_LENGTH, JobSpec
 from westward.model.limits import Verdict
 from westward.model.units import format_duration
 from westward.slurm.script import render
@@ -50,22 +56,61 @@ def plan(
     offer = chosen_offer(decision, site)
     script = render(composed.spec, offer, catalogue.sites[offer.site], _KEY).script
     with show.err.status("asking the sites for their limits"):
-        foreseen = foresee(composed.spec, decision, offer, catalogue, Ledger().starts(offer.site))
+        ledger = Ledger()
+        foreseen = foresee(composed.spec, decision, offer, catalogue, ledger.starts(offer.site))
+    money = Paid.of(composed.spec, decision, offer, ledger)
     if as_json:
-        show.print_json(show.decision_facts(decision) | foresight_facts(foreseen) | {"script": script})
+        facts = show.decision_facts(decision) | foresight_facts(foreseen) | {"budget": money.facts(), "script": script}
+        show.print_json(facts)
     else:
-        _show(foreseen, decision)
+        for line in (*foresight_lines(foreseen, decision), *(f"  budget   {line}" for line in money.lines())):
+            show.out.print(Text(show.printable(line)), soft_wrap=True)
+        if any(finding.verdict is not Verdict.OK for finding in foreseen.limits.findings):
+            show.out.print(limits_table(foreseen.limits))
         _show_script(script, offer.site)
-    problem = refusal(foreseen)
+    problem = money.problem or refusal(foreseen)
     if problem is not None:
         raise problem
 
 
-def _show(foreseen: Foresight, decision: Decision) -> None:
-    for line in foresight_lines(foreseen, decision):
-        show.out.print(Text(show.printable(line)), soft_wrap=True)
-    if any(finding.verdict is not Verdict.OK for finding in foreseen.limits.findings):
-        show.out.print(limits_table(foreseen.limits))
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What a submission would spend, beside its own caps and those of its project; `problem` is why it may not."""
+
+    caps: Caps
+    plan: Planned
+    project: Left | None
+    problem: WestwardError | None
+
+    @classmethod
+    def of(cls, spec: JobSpec, decision: Decision, offer: Offer, ledger: Ledger) -> Paid:
+        plan = planned(spec, offer, decision.currency)
+        project = project_named(spec.project) if spec.project is not None else None
+        left = Left(project, ledger.used(project), plan.counted) if project else None
+        try:
+            Budgeting(ledger).check([(spec, decision)])
+        except WestwardError as error:
+            return cls(spec.budget, plan, left, error)
+        return cls(spec.budget, plan, left, None)
+
+    def lines(self) -> list[str]:
+        """For people; none where there is no cap."""
+        said = []
+        for kind in KINDS:
+            cap, asked = getattr(self.caps, kind), getattr(self.plan.amounts, kind)
+            if cap is not None:
+                said.append(f"this submission: {told(kind, asked, self.plan.currency)}, at most {cap:.4g}")
+        return said + (left_lines(self.project) if self.project else [])
+
+    def facts(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "asked": asdict(self.plan.amounts),
+            "currency": self.plan.currency,
+            "caps": asdict(self.caps),
+            "project": left_facts(self.project) if self.project else None,
+            "problem": str(self.problem) if self.problem else None,
+        }
 
 
 def _show_script(script: str, site: str) -> None:

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from westward.errors import SiteRefused, WestwardError
 from westward.jobs.allowance import asked, findings, worst
 from westward.model.decision import Decision, Offer
+from westward.model.effort import Effort, effort
 from westward.model.job import KEY_LENGTH, JobSpec
 from westward.model.limits import Finding, Limits, Trial, Verdict
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.tres import chip_type
-from westward.model.units import whole_minutes_s
 from westward.slurm.client import NotOffered, SlurmClient, open_client
 from westward.slurm.script import render
 
@@ -26,17 +26,6 @@ from westward.slurm.script import render
 LEAST_STARTS = 5
 # the part of the earlier jobs that the band leaves out at each end
 TAIL = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What a job takes if it uses its whole time limit; of an array, all of its tasks together."""
-
-    nodes: int
-    tasks: int
-    node_hours: float
-    accelerator_hours: float
-    cpu_hours: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +77,6 @@ class Foresight:
     others: tuple[Checked, ...] = ()
     notes: tuple[str, ...] = ()
     estimated: tuple[str, ...] = ()
-
-
-def effort(spec: JobSpec, offer: Offer) -> Effort:
-    """What a job takes at the site of an offer."""
-    resources = spec.resources.at(offer.granted)
-    tasks = spec.array.tasks if spec.array else 1
-    hours = tasks * whole_minutes_s(resources.walltime_s) / 3600
-    return Effort(
-        nodes=resources.nodes,
-        tasks=tasks,
-        node_hours=resources.nodes * hours,
-        accelerator_hours=resources.accelerator_count * hours,
-        cpu_hours=resources.nodes * resources.cpus_per_node * hours,
-    )
 
 
 def foresee(

@@ -17,7 +17,7 @@ from westward.errors import NoSiteFits, NotFound, Unreachable
 from westward.federation.predict import Fit, fits
 from westward.federation.snapshot import Snapshot
 from westward.kernels.cost import Array, Demand, Rates, energy_kwh, price, weighted
-from westward.model.decision import PRICED_BY_POLICY, TERMS, Cost, Decision, Offer, Policy, Rejection
+from westward.model.decision import CHARGED, PRICED_BY_POLICY, TERMS, Cost, Decision, Offer, Policy, Rejection
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.tres import chip_type
@@ -158,7 +158,9 @@ def _price(
         return []
     demand, rates = _arrays(spec, policy, catalogue, found)
     weights = np.array([policy.weights.get(term, 0.0) for term in TERMS])
-    costs = weighted(price(demand, rates), weights)[0]
+    unweighted = price(demand, rates)
+    costs = weighted(unweighted, weights)[0]
+    charged = unweighted[0][:, [TERMS.index(term) for term in CHARGED]].sum(axis=-1)
     energy = energy_kwh(demand, rates)[0]
     carbon = energy * rates.carbon_kg_per_kwh
     return [
@@ -172,6 +174,7 @@ def _price(
             rtt_ms=site.links[region].rtt_ms.value if region in site.links else None,
             cost=Cost(*map(_known, costs[i])),
             granted=fit.granted,
+            money=_known(charged[i]),
         )
         for i, (site, fit) in enumerate(found)
     ]

@@ -20,6 +20,17 @@ class PolicyConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """The most that a submission may spend; of a sweep, all its points together."""
+
+    money: float | None = None
+    accelerator_hours: float | None = None
+    carbon_kg: float | None = None
+    currency: str | None = None
+    allow_unknown_cost: bool = False
+
+
+@dataclass
 class JobConfig:
     """What every template says; the types are checked by Hydra's structured configs."""
 
@@ -48,6 +59,8 @@ class JobConfig:
     idempotent: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, list[Any]] = field(default_factory=dict)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    project: str | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
     currency: str | None = None

@@ -21,12 +21,14 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from westward.errors import NotFound, SiteRefused, StorageError, WestwardError
+from westward.errors import NotFound, OverBudget, SiteRefused, StorageError, WestwardError
 from westward.jobs import dependencies, steps, watching
 from westward.jobs.allowance import asked, findings
+from westward.jobs.budgeting import Budgeting
 from westward.jobs.side_by_side import side_by_side
 from westward.jobs.steps import Steps, parts
 from westward.model.decision import Decision
+from westward.model.effort import Planned
 from westward.model.job import Attempt, JobSpec, new_key
 from westward.model.limits import Verdict
 from westward.model.site import Site
@@ -88,6 +90,7 @@ class Jobs:
         """Submit a job at the chosen site, and let it start.
 
         Raises:
+            OverBudget: it would spend more than it, or its project, may; nothing is written down.
             SiteRefused: the cluster refuses it; nothing is left there.
             Unreachable: the site could not be asked; nothing was sent, and nothing will be.
             InDoubt: no answer came. The job is in the ledger and is settled by the next command.
@@ -130,22 +133,33 @@ class Jobs:
         Use it as its only user until it is through; whoever stops early waits for those that are on their way.
 
         Raises:
+            OverBudget: they would spend too much. Where `wanted` is a sequence that is seen before the first is submitted.
             InputError: as `submit_many`; what was taken from `wanted` after those jobs was not submitted either.
         """
+        spending = Budgeting(self._ledger)
+        if isinstance(wanted, Sequence):
+            self._affordable(wanted)
         source = iter(wanted)
         sent: deque[Future[list[tuple[Job, WestwardError | None]]]] = deque()
         problem: WestwardError | None = None
         with _switching_often(), ThreadPoolExecutor(ON_THEIR_WAY) as pool:
             while problem is None:
                 try:
-                    intents = self._intents(_gathered(source, lambda: _room(sent)))
+                    intents = self._intents(_gathered(source, lambda: _room(sent)), spending)
                 except WestwardError as error:
                     intents, problem = [], error
                 while sent and (sent[0].done() or not intents or not _room(sent)):
                     yield from map(_answer, sent.popleft().result())
                 if not intents:
                     break
-                sent.append(pool.submit(self._carry_on, self._ledger.add(intents)))
+                try:
+                    added = self._ledger.add(intents)
+                except OverBudget as error:  # somebody else took what was left
+                    problem = error
+                else:
+                    sent.append(pool.submit(self._carry_on, added))
+            for part in sent:
+                yield from map(_answer, part.result())
         if problem is not None:
             raise problem
 
@@ -158,16 +172,25 @@ class Jobs:
             InputError: as `submit_many`.
             WestwardError: what `record` raises; then none was submitted.
         """
-        return [_answer(pair) for pair in self._carry_on(record(self._intents(wanted)))]
+        return [_answer(pair) for pair in self._carry_on(record(self._intents(wanted, self._affordable(wanted))))]
 
     def _submit(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[tuple[Job, WestwardError | None]]:
-        return self._carry_on(self._ledger.add(self._intents(wanted)))
+        return self._carry_on(self._ledger.add(self._intents(wanted, self._affordable(wanted))))
 
-    def _intents(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> list[Intent]:
+    def _affordable(self, wanted: Sequence[tuple[JobSpec, Decision]]) -> Budgeting:
+        """A beginning to count what a submission spends.
+
+        Raises:
+            OverBudget: all of it would be too much.
+        """
+        Budgeting(self._ledger).check(wanted)
+        return Budgeting(self._ledger)
+
+    def _intents(self, wanted: Sequence[tuple[JobSpec, Decision]], spending: Budgeting) -> list[Intent]:
         named = {dependency.key for spec, _ in wanted for dependency in spec.depends_on}
         if named:  # as they are now: a cluster refuses to wait for a job that it has already forgotten
             self.refresh([self._ledger.find(key) for key in sorted(named)])
-        return [self._intent(spec, decision) for spec, decision in wanted]
+        return [self._intent(spec, decision, spending.plan(spec, decision)) for spec, decision in wanted]
 
     def _carry_on(self, jobs: Sequence[Job]) -> list[tuple[Job, WestwardError | None]]:
         """From the intent on, as far as it goes; what went wrong with a job beside it."""
@@ -198,7 +221,7 @@ class Jobs:
             if phases[key] is Phase.INTENT or (phases[key] is Phase.SUBMITTING and not isinstance(error, InDoubt))
         }
 
-    def _intent(self, spec: JobSpec, decision: Decision) -> Intent:
+    def _intent(self, spec: JobSpec, decision: Decision, planned: Planned | None = None) -> Intent:
         offer = decision.chosen
         assert offer is not None, "the caller shows the rejections"
         key = new_key()
@@ -207,7 +230,9 @@ class Jobs:
         if waits_for:
             submission = replace(submission, hold=True)
         decided = self._facts(decision)
-        return Intent(key, spec.name, spec.template, offer.site, submission, spec.outputs, decided, waits_for)
+        return Intent(
+            key, spec.name, spec.template, offer.site, submission, spec.outputs, decided, waits_for, planned=planned
+        )
 
     def _facts(self, decision: Decision) -> dict[str, Any]:
         """The decision as the ledger keeps it. Many jobs may rest on one."""

@@ -23,6 +23,7 @@ from westward.jobs.jobconfig import COMMON, OPEN, JobConfig
 from westward.jobs.occupying import to_resources
 from westward.jobs.sweep import parse_overrides
 from westward.jobs.templatefiles import Entry, entries, entry, names, refuse_unsafe
+from westward.model.budget import KINDS, Caps
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, Array, Dependency, JobSpec, Launcher
 from westward.model.units import parse_moment
@@ -234,7 +235,18 @@ def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str], 
         requeue=config["requeue"],
         idempotent=config["idempotent"],
         options=_options(template, config["options"]),
+        budget=_to_caps(template, config["budget"]),
+        project=config["project"],
     )
+
+
+def _to_caps(template: str, config: Mapping[str, Any]) -> Caps:
+    for kind in KINDS:
+        cap = config[kind]
+        if cap is not None and not (math.isfinite(cap) and cap >= 0):
+            raise InputError(f"template '{template}': budget.{kind}={cap}: a number from zero up was expected")
+    caps = {kind: config[kind] for kind in KINDS}
+    return Caps(**caps, currency=config["currency"], allow_unknown=config["allow_unknown_cost"])
 
 
 def _options(template: str, wanted: Mapping[str, Any]) -> dict[str, str | None]:

@@ -57,6 +57,7 @@ class Policy:
     currency: str | None = None
 
 
+CHARGED = ("compute", "energy")  # the terms that the site charges
 # the terms that the policy prices itself; what the others cost, the sites say
 PRICED_BY_POLICY = {"carbon": "carbon_price_per_kg", "waiting": "waiting_price_per_h"}
 
@@ -72,6 +73,7 @@ class Offer:
         energy_kwh: at the meter (PUE included) if the job uses its whole time limit at full board power; None is unknown.
         carbon_kg: location-based kgCO2e of that energy; None is unknown.
         granted: what the accelerator request becomes there, in numbers; None where none is asked for.
+        money: what the site charges for all of the time limit: rent and electricity, whatever the policy weighs; None is unknown.
         rtt_ms: round trip from the user's region; None where the catalogue does not know it.
     """
 
@@ -84,6 +86,7 @@ class Offer:
     rtt_ms: float | None
     cost: Cost
     granted: Granted | None = None
+    money: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

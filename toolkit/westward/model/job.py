@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from westward.errors import QuantityError
 from westward.model.batchscript import BatchScript
+from westward.model.budget import NO_CAPS, Caps
 from westward.model.resources import Resources
 
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -156,6 +157,8 @@ class JobSpec:
         requeue: whether the cluster may start it again after a node failed or a more urgent job took its place.
         idempotent: two runs at once do no harm, so it is submitted without a hold: one request instead of two.
         options: more of sbatch's long options, by name without dashes; None for an option that takes no value.
+        budget: the most that this submission may spend.
+        project: the budget that it is paid from.
         script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
         tasks: what each task of `array` runs, in the order of the indices; empty where all run `command`.
     """
@@ -178,6 +181,8 @@ class JobSpec:
     options: Mapping[str, str | None] = field(default_factory=dict)
     script: BatchScript | None = None
     tasks: tuple[Task, ...] = ()
+    budget: Caps = NO_CAPS
+    project: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

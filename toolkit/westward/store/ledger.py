@@ -17,8 +17,9 @@ from typing import Any
 
 from westward.directories import state_dir
 from westward.errors import InputError, NotFound
+from westward.model.budget import Project
 from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
-from westward.store import leases, owner, rows
+from westward.store import leases, owner, rows, spending
 from westward.store.database import Connection, open_database
 from westward.store.leases import Lease
 from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, SiteWord, Watched
@@ -190,7 +191,13 @@ class Ledger:
     # --- the steps of jobs on their way; each is taken only for those whose claim is (still) ours ------------------------
 
     def add(self, intents: Sequence[Intent]) -> list[Job]:
-        """Write the intents: from now on the jobs are found and go on, whatever becomes of this process, which holds their claims."""
+        """Write the intents: from now on the jobs are found and go on, whatever becomes of this process, which holds their claims.
+
+        The caps of the projects that pay for them are kept in the same transaction, by all who submit at the same time.
+
+        Raises:
+            OverBudget: they would spend more than a project has left. None was written.
+        """
         if not intents:
             return []
         with self._transaction() as db:
@@ -199,8 +206,14 @@ class Ledger:
     def added(self, db: Connection, intents: Sequence[Intent]) -> list[Job]:
         """The same in a transaction that writes more than jobs."""
         added = [rows.row(intent, self._owner, _now()) for intent in intents]
+        spending.keep(db, [intent.planned for intent in intents if intent.planned is not None])
         db.write_each(rows.INSERT, added)
         return [rows.new_job(intent, row["created_at"]) for intent, row in zip(intents, added, strict=True)]
+
+    def used(self, project: Project) -> spending.Uses:
+        """What a project has spent and reserved, by currency."""
+        with self._reading() as db:
+            return spending.used(db, project)
 
     @contextmanager
     def claim(self, keys: Sequence[str]) -> Iterator[list[str]]:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from westward.model.budget import KINDS, Amounts
+from westward.model.effort import Planned
 from westward.model.job import Dependency, JobState, JobStatus, Submission
 
 
@@ -41,6 +43,7 @@ class Intent:
     decision: Mapping[str, Any]
     waits_for: tuple[Dependency, ...] = ()
     sweep: str | None = None
+    planned: Planned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +155,25 @@ def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
         "outputs": json.dumps(list(intent.outputs)),
         "submission": json.dumps({item.name: getattr(intent.submission, item.name) for item in _SUBMISSION}),
         "decision": json.dumps(dict(intent.decision)),
+        **_planned(intent.planned or Planned(Amounts(None, None, None))),
+    }
+
+
+def _planned(plan: Planned) -> dict[str, Any]:
+    """The columns of what a job would spend."""
+    amounts = {kind: getattr(plan.amounts, kind) for kind in KINDS}
+    return {
+        "project": plan.project.name if plan.project else None,
+        "currency": plan.currency,
+        "limit_s": plan.limit_s,
+        **amounts,
     }
 
 
 _NEW = (
     "key", "phase", "state", "site", "slurm_name", "created_at", "reason", "claim", "claimed_at", "name", "template", "waits_for",
     "tasks", "task_ids", "sweep", "outputs", "submission", "decision", "attempts", "restarts", "cancelled", "cancel_sent",
+    "project", "currency", "limit_s", *KINDS,
 )  # fmt: skip
 INSERT = f"INSERT INTO jobs ({', '.join(_NEW)}) VALUES ({', '.join(f':{name}' for name in _NEW)})"
 

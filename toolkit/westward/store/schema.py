@@ -37,6 +37,12 @@ jobs = sql.Table(
     sql.Column("claim", sql.Text),
     sql.Column("claimed_at", sql.Float),
     sql.Column("sweep", sql.String(12)),
+    sql.Column("project", sql.Text),
+    sql.Column("currency", sql.Text),
+    sql.Column("limit_s", sql.Float),
+    sql.Column("money", sql.Float),
+    sql.Column("accelerator_hours", sql.Float),
+    sql.Column("carbon_kg", sql.Float),
     sql.Column("name", sql.Text, nullable=False),
     sql.Column("template", sql.Text),
     sql.Column("waits_for", sql.JSON, nullable=False, default=list),
@@ -47,6 +53,7 @@ jobs = sql.Table(
     sql.Column("decision", sql.JSON, nullable=False),
     sql.Index("jobs_by_phase", "phase", "site", "state"),
     sql.Index("jobs_of_sweep", "sweep"),
+    sql.Index("jobs_by_project", "project", "created_at"),
 )
 sweeps = sql.Table(
     "sweeps",

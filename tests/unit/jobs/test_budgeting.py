@@ -1,0 +1,176 @@
+"""Budgets as a user meets them: every way to submit keeps them, and nothing is written down or sent beyond them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from unit.jobs.world import World, a_job, decision, many, submit
+from westward.catalogue.budgets import budgets_file, load_projects, project_named
+from westward.errors import InputError, NotFound, OverBudget
+from westward.jobs import budgeting
+from westward.jobs.budgeting import Budgeting
+from westward.jobs.template import compose_job
+from westward.model.budget import Amounts, Caps, Project
+from westward.model.effort import planned
+from westward.model.job import Array
+from westward.store.ledger import Phase
+
+LLM = Project("llm", Caps(100.0, None, None, "CNY"), datetime.now(UTC) - timedelta(days=1))
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr(budgeting.Budgeting.__init__, "__defaults__", (lambda name: {"llm": LLM}[name],))
+    return tmp_path
+
+
+def cost() -> float:
+    made = decision()
+    assert made.chosen is not None
+    money = planned(a_job(), made.chosen, made.currency).amounts.money
+    assert money is not None
+    return money
+
+
+class TestOfASubmission:
+    def test_what_a_job_spends_is_what_the_site_charges_whatever_the_policy_weighs(self) -> None:
+        made = decision()
+        assert made.chosen is not None and made.chosen.cost.compute is not None and made.chosen.cost.energy is not None
+        spends = planned(a_job(), made.chosen, "CNY").amounts
+        assert spends.money == pytest.approx(made.chosen.cost.compute + made.chosen.cost.energy)
+        assert (spends.accelerator_hours, spends.carbon_kg) == (4.0, made.chosen.carbon_kg)
+
+    def test_an_array_spends_with_each_of_its_tasks(self) -> None:
+        made = decision()
+        assert made.chosen is not None
+        assert planned(a_job(array=Array.parse("0-9")), made.chosen, "CNY").amounts.accelerator_hours == 40.0
+
+    @pytest.mark.parametrize("caps", [Caps(money=1.0), Caps(accelerator_hours=3.9), Caps(carbon_kg=0.1)])
+    def test_beyond_its_own_cap_nothing_is_written_down_or_sent(self, world: World, caps: Caps) -> None:
+        with pytest.raises(OverBudget, match="this submission is over its budget: the cap is") as caught:
+            submit(world, budget=caps)
+        assert (caught.value.exit_code, world.ledger.jobs(), world.cluster.asked) == (5, [], [])
+
+    def test_within_it_is_submitted(self, world: World) -> None:
+        assert submit(world, budget=Caps(money=cost(), currency="CNY")).phase is Phase.RELEASED
+
+    def test_a_cap_in_another_currency_is_an_error(self, world: World) -> None:
+        with pytest.raises(InputError, match="capped in EUR, and the sites charge in CNY"):
+            submit(world, budget=Caps(money=1000.0, currency="EUR"))
+
+    def test_a_cost_that_is_unknown_is_refused_unless_it_may_be(self, world: World) -> None:
+        made = decision()
+        assert made.chosen is not None
+        unknown = replace(made, chosen=replace(made.chosen, money=None))
+        with pytest.raises(OverBudget, match="unknown") as caught:
+            world.jobs().submit(a_job(budget=Caps(money=1000.0)), unknown)
+        assert "budget.allow_unknown_cost=true" in caught.value.next_step
+        world.jobs().submit(a_job(budget=Caps(money=1000.0, allow_unknown=True)), unknown)
+
+    @pytest.mark.parametrize("how", ["many", "stream"])
+    def test_a_sweep_is_one_submission_and_is_refused_before_its_first_job(self, world: World, how: str) -> None:
+        wanted = many(5, budget=Caps(money=4.5 * cost()))
+        with pytest.raises(OverBudget, match=f"{5 * cost():.4g} CNY"):
+            list(world.jobs().submit_stream(wanted)) if how == "stream" else world.jobs().submit_many(wanted)
+        assert (world.ledger.jobs(), world.cluster.asked) == ([], [])
+        within = many(4, budget=Caps(money=4.5 * cost()))
+        assert len(list(world.jobs().submit_stream(within))) == 4
+
+    def test_jobs_that_come_one_by_one_are_counted_as_they_come(self, world: World) -> None:
+        coming = iter(many(5, budget=Caps(money=4.5 * cost())))
+        with pytest.raises(OverBudget):
+            list(world.jobs().submit_stream(coming))
+
+
+class TestOfAProject:
+    def test_what_is_left_is_kept_over_submissions(self, world: World) -> None:
+        fitting = int(100 // cost())
+        for _ in range(fitting):
+            submit(world, project="llm")
+        with pytest.raises(OverBudget, match="project 'llm' has not enough left: the cap is 100 CNY"):
+            submit(world, project="llm")
+        assert len(world.ledger.jobs()) == fitting
+        submit(world)  # of no project
+
+    def test_a_sweep_beyond_what_is_left_is_refused_before_its_first_job(self, world: World) -> None:
+        with pytest.raises(OverBudget):
+            list(world.jobs().submit_stream(many(int(100 // cost()) + 1, project="llm")))
+        assert world.ledger.jobs() == []
+
+    def test_when_somebody_else_spends_it_meanwhile_the_rest_is_not_submitted(self, world: World) -> None:
+        """The stream checks first; another process takes the last of it before the jobs are written down."""
+        running = world.jobs()
+        wanted = many(2, project="llm")
+        checked = Budgeting.check
+
+        def check(self: Budgeting, pairs: object) -> object:
+            Budgeting.check = checked  # type: ignore[method-assign]
+            told = self.check(wanted)
+            world.jobs().submit_many(many(int(100 // cost()) - 1, project="llm"))
+            return told
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Budgeting, "check", check)
+            with pytest.raises(OverBudget):
+                list(running.submit_stream(wanted))
+        assert len(world.ledger.jobs()) == int(100 // cost()) - 1
+
+    def test_what_a_plan_says_is_left(self, world: World) -> None:
+        submit(world, project="llm")
+        (left,) = Budgeting(world.ledger).check([(a_job(project="llm"), decision())])
+        assert left.use.reserved.money == pytest.approx(cost())
+        assert (left.use.spent, left.use.jobs) == (Amounts(), 1)
+        assert left.asked.money == pytest.approx(cost())
+
+
+class TestFile:
+    def write(self, text: str) -> None:
+        budgets_file().parent.mkdir(parents=True, exist_ok=True)
+        budgets_file().write_text(text)
+
+    def test_projects_with_their_caps_and_the_begin_of_their_period(self) -> None:
+        self.write("projects:\n  llm: {since: 2026-01-31, currency: CNY, money: 10, carbon_kg: 2.5}\n")
+        found = load_projects()["llm"]
+        assert found.caps == Caps(10.0, None, 2.5, "CNY")
+        assert found.since.astimezone().date().isoformat() == "2026-01-31"
+
+    def test_without_a_file_there_is_none_and_a_name_says_how_to_begin_one(self) -> None:
+        assert load_projects() == {}
+        with pytest.raises(NotFound) as caught:
+            project_named("llm")
+        assert str(budgets_file()) in caught.value.next_step
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("projects: {a: {since: soon, money: 1}}", "projects.a.since"),
+            ("projects: {a: {since: 2026-01-31, money: 1}}", "currency: is missing"),
+            ("projects: {a: {since: 2026-01-31, money: -1, currency: CNY}}", "zero up"),
+            ("projects: {a: {since: 2026-01-31, gold: 1}}", "gold"),
+            ("projects: {'a b': {since: 2026-01-31}}", "no name of a project"),
+            ("budget: 3", "projects: is missing"),
+        ],
+    )
+    def test_what_is_wrong_is_said_with_its_place(self, text: str, said: str) -> None:
+        self.write(text)
+        with pytest.raises(InputError, match=said):
+            load_projects()
+
+
+class TestKeys:
+    def test_a_template_takes_caps_and_a_project(self) -> None:
+        spec = compose_job(
+            "gemm", ["budget.money=10", "budget.carbon_kg=1.5", "budget.currency=CNY", "project=llm"]
+        ).spec
+        assert (spec.budget, spec.project) == (Caps(10.0, None, 1.5, "CNY"), "llm")
+        assert compose_job("gemm", []).spec.budget.any is False
+
+    @pytest.mark.parametrize("override", ["budget.money=-1", "budget.money=cheap", "budget.gold=3"])
+    def test_a_cap_that_cannot_be_meant(self, override: str) -> None:
+        with pytest.raises(InputError, match="budget"):
+            compose_job("gemm", [override])
