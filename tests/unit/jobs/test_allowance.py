@@ -186,6 +186,10 @@ class TestAsked:
         assert told.tres == {"cpu": 2, "node": 2, "mem": 6, "gres/gpu": 8, "gres/gpu:h100": 8}
         assert (told.minutes, told.tasks, told.account) == (60, 5, site("west").account)
 
+    def test_of_a_job_that_gets_whole_nodes_it_is_not_known_what_they_have(self) -> None:
+        told = asked(replace(job(), options={"exclusive": None}), self.OFFER, site("west"), BARE)
+        assert (told.count("cpu"), told.count("mem"), told.count("gres/gpu")) == (None, None, 4)
+
     def test_memory_that_is_not_named_is_the_partition_s_or_the_cluster_s_default_or_unknown(self) -> None:
         spec = job(nodes=2, cpus_per_task=4)
         by_partition = replace(BARE, partitions={"gpu": Rules("gpu", "UP", mem_per_cpu_mib=100)}, mem_per_node_mib=7)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
@@ -15,11 +16,12 @@ from westward.cli import show
 from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName
 from westward.cli.budgets import left_facts, left_lines
 from westward.cli.multirun import plan_points
-from westward.errors import WestwardError
+from westward.errors import InputError, WestwardError
 from westward.federation.deciding import decide
 from westward.federation.foresight import LEAST_STARTS, Checked, Foresight, foresee, refusal
 from westward.federation.router import chosen_offer
 from westward.jobs.budgeting import Budgeting, Left
+from westward.jobs.difference import Difference, difference
 from westward.model.budget import KINDS, Caps, told
 from westward.model.decision import Decision, Offer
 from westward.model.effort import Planned, planned
@@ -38,12 +40,17 @@ def plan(
     overrides: Overrides = None,
     site: SiteOption = None,
     multirun: Multirun = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="Show what has changed since the last submission of this template.")
+    ] = False,
     as_json: show.AsJson = False,
 ) -> None:
     """Show what submit would do, and do nothing: offers, costs, limits, estimated start, and the script.
 
     Of several jobs (-m): where each goes, and what it costs there. What the site would refuse ends with the exit code of submit.
     """
+    if multirun and diff:
+        raise InputError("--diff compares one job, and -m plans several", "name one value of each key")
     if multirun:
         plan_points(template, overrides or [], site, as_json)
         return
@@ -54,20 +61,31 @@ def plan(
     elif not as_json:
         show.out.print(show.decision_table(decision, composed.spec.name))
     offer = chosen_offer(decision, site)
-    script = render(composed.spec, offer, catalogue.sites[offer.site], _KEY).script
+    submission = render(composed.spec, offer, catalogue.sites[offer.site], _KEY)
     with show.err.status("asking the sites for their limits"):
         ledger = Ledger()
         foreseen = foresee(composed.spec, decision, offer, catalogue, ledger.starts(offer.site))
     money = Paid.of(composed.spec, decision, offer, ledger)
+    before = ledger.last_of(template) if diff else None
+    changed = difference(before, submission, offer, _KEY) if before else None
     if as_json:
-        facts = show.decision_facts(decision) | foresight_facts(foreseen) | {"budget": money.facts(), "script": script}
+        facts = (
+            show.decision_facts(decision)
+            | foresight_facts(foreseen)
+            | {"budget": money.facts(), "script": submission.script}
+        )
+        if diff:
+            facts["diff"] = difference_facts(changed)
         show.print_json(facts)
     else:
         for line in (*foresight_lines(foreseen, decision), *(f"  budget   {line}" for line in money.lines())):
             show.out.print(Text(show.printable(line)), soft_wrap=True)
         if any(finding.verdict is not Verdict.OK for finding in foreseen.limits.findings):
             show.out.print(limits_table(foreseen.limits))
-        _show_script(script, offer.site)
+        if diff:
+            _show_difference(changed, template)
+        else:
+            _show_script(submission.script, offer.site)
     problem = money.problem or refusal(foreseen)
     if problem is not None:
         raise problem
@@ -111,6 +129,36 @@ class Paid:
             "project": left_facts(self.project) if self.project else None,
             "problem": str(self.problem) if self.problem else None,
         }
+
+
+def _show_difference(changed: Difference | None, template: str) -> None:
+    if changed is None:
+        show.out.print(
+            Text(f"no job of the template {template} was submitted before: there is nothing to compare with")
+        )
+        return
+    for line in difference_lines(changed):
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "") if not line.startswith(" ") else ""
+        show.out.print(Text(show.printable(line), style=style), soft_wrap=True)
+
+
+def difference_lines(changed: Difference) -> list[str]:
+    """What has changed, for people."""
+    job = changed.against
+    said = [f"against job {job.key} of {job.created_at.astimezone():%Y-%m-%d %H:%M} at {job.site}:"]
+    width = max(map(len, changed.changes), default=0)
+    said += [f"  {name:{width}}  {was} -> {now}" for name, (was, now) in changed.changes.items()]
+    if not changed.changes and not changed.script:
+        said.append("  nothing has changed")
+    return [*said, *(changed.script or ("  the script is the same",))]
+
+
+def difference_facts(changed: Difference | None) -> dict[str, Any] | None:
+    """What --json says of that; null where there was no such job."""
+    if changed is None:
+        return None
+    changes = {name: {"before": was, "now": now} for name, (was, now) in changed.changes.items()}
+    return {"against": changed.against.key, "changes": changes, "script": list(changed.script)}
 
 
 def _show_script(script: str, site: str) -> None:

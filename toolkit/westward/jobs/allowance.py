@@ -24,7 +24,8 @@ _SUBMIT = ("MaxSubmitJobs", "MaxSubmitJobsPerUser", "MaxSubmitJobsPerAccount", "
 _JOBS = ("MaxJobs", "MaxJobsPerUser", "MaxJobsPerAccount", "GrpJobs")
 _AT_ONCE = ("MaxTRESPerUser", "MaxTRESPerAccount", "GrpTRES")
 _MINUTES = ("GrpTRESMins", "GrpTRESRunMins", "MaxTRESRunMinsPerUser")
-_NEVER_COUNTED = frozenset({"billing", "energy", "vmem", "pages", "fs/disk"})
+# what a job asks of these is not known where it does not say so
+_UNKNOWN = frozenset({"cpu", "mem", "billing", "energy", "vmem", "pages", "fs/disk"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Asked:
 
     Attributes:
         account, qos: None where the cluster's default counts.
-        tres: on all nodes together, memory in MiB; without "mem" where it is not known what the job gets.
+        tres: on all nodes together, memory in MiB; without "mem" or "cpu" where it is not known what the job gets.
         tasks: jobs that the cluster counts: one, or as many as an array has tasks. What one takes is in `tres`.
     """
 
@@ -56,7 +57,7 @@ class Asked:
         """How much of a TRES; None where it is not known."""
         if tres in self.tres:
             return self.tres[tres]
-        return None if tres == "mem" or tres in _NEVER_COUNTED else 0
+        return None if tres in _UNKNOWN else 0
 
 
 def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
@@ -64,9 +65,9 @@ def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
     resources = spec.resources.at(offer.granted)
     nodes, cpus = resources.nodes, resources.cpus_per_node
     mem = -(-resources.mem_bytes // MIB) if resources.mem_bytes else _default_mem(limits, offer.partition, cpus)
-    tres = {"cpu": nodes * cpus, "node": nodes}
-    if mem is not None:
-        tres["mem"] = nodes * mem
+    tres = {"node": nodes}
+    if "exclusive" not in spec.options:  # otherwise it gets all that its nodes have
+        tres |= {"cpu": nodes * cpus} | ({"mem": nodes * mem} if mem is not None else {})
     if resources.accelerators and offer.chip:
         kind, count = f"gres/{chip_kind(offer.chip)}", resources.accelerator_count
         tres |= {kind: count, f"{kind}:{chip_type(offer.chip)}": count}

@@ -148,6 +148,11 @@ class Ledger:
                 found[Phase(phase), JobState.UNKNOWN if unknown else JobState(state)] += count
         return found
 
+    def last_of(self, template: str) -> Job | None:
+        """The newest job of a template that was submitted; None where there is none."""
+        found = self._select("template = :template AND phase <> 'refused'", limit=1, template=template)
+        return found[0] if found else None
+
     def starts(self, site: str, limit: int = 200) -> list[tuple[float, float]]:
         """Of the newest jobs that started at a site, the seconds that were foreseen until then and those that it took.
 
