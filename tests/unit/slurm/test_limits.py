@@ -10,8 +10,15 @@ from westward.model.limits import Cap, Limits
 from westward.slurm import limittext, restlimits, text
 
 # the releases whose limits were captured, with what its slurmctld calls the cluster
-SHELL, REST = ["24.11"], [OLD]
+SHELL, REST = ["22.05", "24.11", "26.05"], [OLD, NEW]
 CLUSTER = "west"
+# of what slurmrestd 26.05 answered to /conf
+SETTINGS = {
+    "AccountingStorageEnforce": ["associations", "limits", "qos"],
+    "DefMemPerCPU": {"set": True, "infinite": False, "number": 1000},
+    "DefMemPerNode": {"set": False, "infinite": False, "number": 0},
+    "EnforcePartLimits": ["NO"],
+}
 
 
 def by_shell(version: str = "24.11", counted: bool = True) -> Limits:
@@ -63,9 +70,13 @@ class TestShell:
         assert told["MaxWall", ""] == (60, None), "minutes, and nothing counts against it"
         assert told["MaxTRESPerJob", "cpu"] == (8, None)
         assert told["GrpWall", ""][0] == 5000
+        # 22.05 does not show what counts against this one
+        assert told["MaxTRESRunMinsPerUser", "cpu"][0] == 777
+        assert (told["MaxTRESRunMinsPerUser", "cpu"][1] is None) == (version == "22.05")
 
     def test_the_users_association_and_the_accounts_above_it(self, version: str) -> None:
-        own, *above = by_shell(version).charges
+        of_research = [each for each in by_shell(version).charges if each.account != "teaching"]
+        own, *above = of_research
         assert (own.account, own.user, own.parent, set(own.qos), own.default_qos) == (
             "research", "researcher", "research", {"capped", "normal"}, None,
         )  # fmt: skip
@@ -81,10 +92,11 @@ class TestShell:
 
     def test_what_a_partition_asks_for(self, version: str) -> None:
         rules = by_shell(version).partitions["gpu"]
-        assert (rules.state, rules.max_walltime_s, rules.min_nodes, rules.max_nodes) == ("UP", 7 * 86400, 1, 4)
+        days = 7 if version == "24.11" else 1
+        assert (rules.state, rules.max_walltime_s, rules.min_nodes, rules.max_nodes) == ("UP", days * 86400, 1, 4)
         assert (rules.max_cpus_per_node, rules.max_mem_per_node_mib, rules.mem_per_cpu_mib) == (6, 12000, 1500)
         assert (rules.allow_accounts, rules.deny_accounts) == (("research", "physics"), ())
-        assert (rules.allow_qos, rules.deny_qos) == ((), ("night",))
+        assert (rules.allow_qos, rules.deny_qos) == ((), ("night" if version == "24.11" else "urgent",))
         assert (rules.allow_groups, rules.qos) == (("researcher", "staff"), "normal")
 
     def test_what_is_enforced(self, version: str) -> None:
@@ -97,24 +109,27 @@ class TestShell:
     def test_where_slurmctld_shows_no_counts_they_are_unknown_and_never_zero(self, version: str) -> None:
         found = by_shell(version, counted=False)
         assert {cap.used for cap in found.qos["capped"].caps} == {None}
-        assert [each.user for each in found.charges] == ["researcher"]
+        assert {each.user for each in found.charges} == {"researcher"}
         assert "cannot be read" in found.notes[0]
 
 
 @pytest.mark.parametrize("release", REST)
 class TestRest:
     def test_the_same_limits_as_by_the_shell(self, release: str) -> None:
-        rest, shell = by_rest(release), by_shell()
+        rest, shell = by_rest(release), by_shell(release.removeprefix("slurm-"))
         assert {key: value for key, (value, _) in caps(rest).items()} == {
             key: value for key, (value, _) in caps(shell).items()
         }
         assert rest.qos["capped"].flags == {"DenyOnLimit"}
         assert rest.partitions == shell.partitions
-        for mine, theirs in zip(rest.charges[:1], shell.charges[:1], strict=True):
-            assert {(cap.name, cap.tres, cap.value) for cap in mine.caps} == {
-                (cap.name, cap.tres, cap.value) for cap in theirs.caps
+        mine, theirs = (
+            [each for each in told.charges if each.user and each.account == "research"] for told in (rest, shell)
+        )
+        for by_number, by_word in zip(mine, theirs, strict=True):
+            assert {(cap.name, cap.tres, cap.value) for cap in by_number.caps} == {
+                (cap.name, cap.tres, cap.value) for cap in by_word.caps
             }
-            assert (mine.account, mine.user, set(mine.qos)) == (theirs.account, theirs.user, set(theirs.qos))
+            assert (by_number.account, set(by_number.qos)) == (by_word.account, set(by_word.qos))
         whole = {each.account: each for each in rest.charges if not each.user}
         assert whole["research"].parent == "root"
         assert Cap("GrpTRES", 6, "gres/gpu") in whole["research"].caps
@@ -126,7 +141,8 @@ class TestRest:
         assert told["MaxTRESPerUser", "gres/gpu"] == (4, 1)
         assert told["GrpTRES", "node"] == (2, None)
         assert told["MaxJobsPerAccount", ""] == (15, None)
-        own = {(cap.name, cap.tres): cap.used for cap in by_rest(release).charges[0].caps}
+        charge = next(each for each in by_rest(release).charges if each.account == "research")
+        own = {(cap.name, cap.tres): cap.used for cap in charge.caps}
         assert (own["MaxJobs", ""], own["MaxSubmitJobs", ""]) == (2, 8)
 
     def test_what_cannot_be_read_is_said(self, release: str) -> None:
@@ -144,11 +160,13 @@ def test_a_cluster_without_accounts_has_the_limits_of_its_partitions_only() -> N
 
 @pytest.mark.parametrize("release", [NEW])
 def test_where_slurmrestd_tells_the_settings_they_count(release: str) -> None:
-    told = restlimits.with_settings(
-        by_rest(), {"AccountingStorageEnforce": ["LIMITS", "QOS"], "EnforcePartLimits": "ALL"}
-    )
-    assert (told.enforced, told.refuses_beyond_partition) == ({"limits", "qos"}, True)
+    told = restlimits.with_settings(by_rest(), SETTINGS)
+    assert (told.enforced, told.refuses_beyond_partition) == ({"associations", "limits", "qos"}, False)
+    assert (told.mem_per_cpu_mib, told.mem_per_node_mib) == (1000, None)
     assert restlimits.UNSAID not in told.notes
+    assert (
+        restlimits.with_settings(by_rest(), SETTINGS | {"EnforcePartLimits": ["ANY"]}).refuses_beyond_partition is True
+    )
     assert restlimits.with_settings(by_rest(), {}).enforced is None
 
 
@@ -159,6 +177,12 @@ class TestTrial:
         )
         assert told is not None
         assert (told.start, told.nodes, told.refusal) == (1795775218.0, "west-n[1-2]", "")
+
+    def test_a_letter_that_26_05_puts_behind_the_time(self) -> None:
+        told = text.trial(
+            "sbatch: Job 6 to start at 1795777631 a using 1 processors on nodes v2605-n1 in partition gpu"
+        )
+        assert told is not None and (told.start, told.nodes) == (1795777631.0, "v2605-n1")
 
     def test_a_time_in_words_is_utc(self) -> None:
         told = text.trial(

@@ -43,6 +43,7 @@ _COUNTED = {
 }  # fmt: skip
 # limits that hold for every job by itself: nothing counts against them
 OF_EACH_JOB = frozenset({"MaxWall", "MaxTRESPerJob", "MaxTRESPerNode", "MaxTRESMinsPerJob", "MinTRESPerJob"})
+_OF_SOMEBODY = ("PerUser", "PerAccount")
 _TIMES = frozenset({"MaxWall", "GrpWall"})
 _VALUE = re.compile(r"(?P<value>[^()]*)\((?P<used>[\d.]+)\)")
 _SECTION = re.compile(r"(?P<name>\S+?)(?:\(\d+\))?=\{(?P<inner>[^}]*)\}")
@@ -95,12 +96,20 @@ class Counted:
     used: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
     accounts: tuple[Charge, ...] = ()
+    told: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def of(self, whose: str, name: str, tres: str) -> float | None:
-        """What counts; None where it cannot be told. Of somebody who has no job there slurmctld has no record."""
+        """What counts; None where it cannot be told. Of somebody who has no job there slurmctld has no record: that is nothing."""
         if name in OF_EACH_JOB or whose not in self.seen:
             return None
-        return self.used.get((whose, name, tres), 0.0)
+        unmarked = name.endswith(_OF_SOMEBODY) and name not in self.told.get(whose, ())
+        nothing = 0.0 if unmarked and not self._tells(whose, name) else None
+        return self.used.get((whose, name, tres), nothing)
+
+    def _tells(self, whose: str, name: str) -> bool:
+        """Whether it has any record of that user, or account, there: 22.05 leaves some limits out of it."""
+        kind = next(kind for kind in _OF_SOMEBODY if name.endswith(kind))
+        return any(other.endswith(kind) for other in self.told.get(whose, ()))
 
 
 def counted(text: str, user: str) -> Counted:
@@ -108,6 +117,7 @@ def counted(text: str, user: str) -> Counted:
     used: dict[tuple[str, str, str], float] = {}
     seen: set[str] = set()
     accounts: list[Charge] = []
+    names = {user, *re.findall(rf"\bUserName={re.escape(user)}\((\d+)\)", text)}  # 22.05 has the number in its place
     for line in text.splitlines():
         if line.startswith("QOS="):
             whose = f"qos {line[4:].partition('(')[0]}"
@@ -116,7 +126,7 @@ def counted(text: str, user: str) -> Counted:
             of_accounts, _, of_users = parts.partition(" User Limits=")
             _note(used, whose, line_pairs(common))
             for section in _SECTION.finditer(of_users):
-                if section["name"] == user:
+                if section["name"] in names:
                     _note(used, whose, line_pairs(section["inner"]))
             for section in _SECTION.finditer(of_accounts):
                 _note(used, f"{whose} of {section['name']}", line_pairs(section["inner"]))
@@ -131,7 +141,10 @@ def counted(text: str, user: str) -> Counted:
             caps = _note(used, whose, of)
             parent = of.get("ParentAccount", "").partition("(")[0]
             accounts.append(Charge(of["Account"], name, of.get("Partition", ""), parent, caps=tuple(caps)))
-    return Counted(used, frozenset(seen), tuple(accounts))
+    told: dict[str, set[str]] = {}
+    for whose, name, _ in used:
+        told.setdefault(whose, set()).add(name)
+    return Counted(used, frozenset(seen), tuple(accounts), {whose: frozenset(names) for whose, names in told.items()})
 
 
 def whose_charge(account: str, user: str, partition: str) -> str:

@@ -191,10 +191,13 @@ def with_settings(told: Limits, conf: Record) -> Limits:
         return told
     words = enforced if isinstance(enforced, list) else [word for word in str(enforced).split(",") if word]
     beyond = conf.get("EnforcePartLimits")
+    first = str(beyond[0] if isinstance(beyond, list) and beyond else beyond)
     return replace(
         told,
         enforced=frozenset(str(word).lower() for word in words) - {"none"},
-        refuses_beyond_partition=None if beyond is None else str(beyond) not in ("NO", "0"),
+        refuses_beyond_partition=None if beyond is None else first != "NO",
+        mem_per_node_mib=plain_number(conf.get("DefMemPerNode")) or None,
+        mem_per_cpu_mib=plain_number(conf.get("DefMemPerCPU")) or None,
         notes=tuple(note for note in told.notes if note != UNSAID),
     )
 

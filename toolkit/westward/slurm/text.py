@@ -354,7 +354,7 @@ def _measured(text: str) -> int:
     return count if count < 1 << 63 else 0
 
 
-_TRIAL = re.compile(r"Job \d+ to start at (?P<start>\S+) using \d+ processors on (?:nodes )?(?P<nodes>\S+)")
+_TRIAL = re.compile(r"Job \d+ to start at (?P<start>\S+).*? using \d+ processors on (?:nodes )?(?P<nodes>\S+)")
 
 
 def trial(text: str) -> Trial | None:
