@@ -117,6 +117,28 @@ def points_of_a_sweep() -> Submission:
     )
 
 
+def checkpointing() -> Submission:
+    overrides = [
+        "command=[python3,train.py]",
+        "launcher=srun",
+        "walltime=08:00:00",
+        "checkpoint.signal=USR1",
+        "setup=[module load cuda]",
+    ]
+    return render(compose_job("command", overrides).spec, offer("west", None, "cpu"), a_site(), KEY)
+
+
+def checkpointing_array() -> Submission:
+    overrides = [
+        "checkpoint.signal=USR2",
+        "checkpoint.before_s=300",
+        "checkpoint.restarts=9",
+        "checkpoint.exit_code=3",
+        "array=0-3",
+    ]
+    return render(compose_job("command", overrides).spec, offer("west", None, "cpu"), a_site(), KEY)
+
+
 def hostile_at_a_site_with_spaces() -> Submission:
     return render(hostile(), offer("west", None, "cpu"), replace(a_site(), root="/shared/my files/it's"), KEY)
 
@@ -128,6 +150,8 @@ GOLDEN = {
     "gemm-cpu.sbatch": gemm_on_cpus,
     "array.sbatch": array_with_everything,
     "sweep.sbatch": points_of_a_sweep,
+    "checkpoint.sbatch": checkpointing,
+    "checkpoint-array.sbatch": checkpointing_array,
     "hostile.sbatch": hostile_at_a_site_with_spaces,
 }
 

@@ -43,6 +43,7 @@ CHANGES = [
     r"name='\${x}'", "name='a${size}'", "name=[1]", "command=[a,1,true,null]", "command=[a,'${size}']", "command=[]", "outputs=[]",
     "env={A:1}", "env.X=null", "env.X=1", "+env.Y=2", "env.Z='${size}'", "++env.Q=1", "env.X.Y=1", "env=null", "options.constraint=x",
     "options.a={b:1}", "options={c:true}", "walltime=90:00", "requeue=yes", "requeue=1", "idempotent=true", "array=0-3", "array=7",
+    "checkpoint.signal=USR1", "checkpoint.before_s=x", "checkpoint={signal:USR2}", "checkpoint=null", "checkpoint.x=1", "+checkpoint.x=1",
     "carbon_price_per_kg=1", "carbon_price_per_kg='0.5'", "policy.weights={}", "policy.weights.energy=2", "policy.name=x", "policy={name:x}",
     "policy=greenest", "policy=nope", "policy@x=greenest", "choices={}", "region=1", "launcher=none", "job=gemm", "hydra.run.dir=x",
 ]  # fmt: skip

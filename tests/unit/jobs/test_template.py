@@ -13,6 +13,7 @@ from westward.errors import InputError, NotFound
 from westward.jobs.template import common_keys, compose_job, templates
 from westward.jobs.templatefiles import CONF
 from westward.model.accelerators import AcceleratorRequest
+from westward.model.checkpoint import Checkpoint
 from westward.model.decision import TERMS, Cost, Offer
 from westward.model.job import After, Array, Dependency, Launcher, slurm_name
 from westward.slurm.script import render
@@ -277,6 +278,9 @@ class TestArraysAndTheLike:
             ("depends_on=[afterok:aaaaaaaaaaaa]", "depends_on", (Dependency(After.OK, "a" * 12),)),
             ("depends_on=[aaaaaaaaaaaa,afterany:bbbbbbbbbbbb]", "depends_on", (Dependency(After.OK, "a" * 12), Dependency(After.ANY, "b" * 12))),
             ("requeue=true", "requeue", True),
+            ("checkpoint.signal=USR1", "checkpoint", Checkpoint("USR1", 120, 3, 85)),
+            ("checkpoint={signal:sigusr2,before_s:60,restarts:0,exit_code:1}", "checkpoint", Checkpoint("USR2", 60, 0, 1)),
+            ("checkpoint.signal=null", "checkpoint", None),
             ("idempotent=true", "idempotent", True),
             ("options.constraint=skylake", "options", {"constraint": "skylake"}),
             ("options.mail-type=END", "options", {"mail-type": "END"}),
@@ -318,6 +322,13 @@ class TestArraysAndTheLike:
             ("depends_on=[later:aaaaaaaaaaaa]", "'later:aaaaaaaaaaaa' is no dependency"),
             ("depends_on=[42]", "'42' is no dependency"),
             ("requeue=maybe", "requeue"),
+            ("checkpoint.signal=KILL", "checkpoint.signal=KILL: one of USR1, USR2 was expected"),
+            ("checkpoint.before_s=60", "checkpoint.before_s means nothing without a signal"),
+            ("checkpoint={signal:USR1,before_s:300}", "checkpoint.before_s=300 is all of the job's time, 00:05:00"),
+            ("checkpoint={signal:USR1,exit_code:0}", "checkpoint.exit_code=0: 1 to 255 was expected"),
+            ("checkpoint={signal:USR1,restarts:-1}", "checkpoint.restarts=-1: 0 to 10000 was expected"),
+            ("checkpoint.before=60", "'checkpoint' has no key 'before'"),
+            ("checkpoint=USR1", "'USR1' stands where keys of its own belong, as in checkpoint.signal=USR1"),
             ("options=skylake", "options"),
             ("options.a.b=1", "options.a={'b': 1}: one value was expected"),
             ("options.a=[1,2]", r"options.a=\[1, 2\]: one value was expected"),
@@ -330,6 +341,10 @@ class TestArraysAndTheLike:
     def test_what_cannot_be_meant(self, override: str, said: str) -> None:
         with pytest.raises(InputError, match=said):
             compose_job("gemm", [override])
+
+    def test_a_signal_is_asked_for_once(self) -> None:
+        with pytest.raises(InputError, match=r"options\.sig and checkpoint\.signal both ask for a signal"):
+            compose_job("gemm", ["checkpoint.signal=USR1", "options.sig=USR2@60"])
 
     def test_a_list_of_tasks_is_quoted_and_the_message_shows_how(self) -> None:
         with pytest.raises(InputError) as caught:

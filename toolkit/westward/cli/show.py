@@ -251,6 +251,7 @@ def job_facts(job: Job) -> dict[str, Any]:
         "exit_code": job.exit_code,
         "signal": job.signal,
         "attempts": job.attempts,
+        "restarts": job.restarts,
         "created_at": job.created_at,
         "seen_at": job.seen_at,
         "started_at": job.started_at,

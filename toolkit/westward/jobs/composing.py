@@ -322,6 +322,10 @@ def _told(template: str, error: Exception) -> InputError:
         )
     if key and first.endswith("is not a ListConfig, list or tuple."):
         return InputError(f"{_place(template)}: {key}: a list was expected; write it as {key}=[...]")
+    if first.startswith("Merge error: ") and (value := re.search(r"Config\. value: (?P<value>.*)$", first)):
+        return InputError(
+            f"{_place(template)}: '{value['value']}' stands where keys of its own belong, as in checkpoint.signal=USR1"
+        )
     return InputError(f"{_place(template)}: {key + ': ' if key else ''}{first}")
 
 

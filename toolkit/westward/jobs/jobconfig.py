@@ -8,7 +8,10 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from westward.model.checkpoint import Checkpoint
 from westward.model.job import Launcher
+
+_USUAL = Checkpoint()
 
 
 @dataclass
@@ -28,6 +31,16 @@ class BudgetConfig:
     carbon_kg: float | None = None
     currency: str | None = None
     allow_unknown_cost: bool = False
+
+
+@dataclass
+class CheckpointConfig:
+    """How a job is stopped before its time limit and started again; without a signal it is not."""
+
+    signal: str | None = None
+    before_s: int = _USUAL.before_s
+    restarts: int = _USUAL.restarts
+    exit_code: int = _USUAL.exit_code
 
 
 @dataclass
@@ -56,6 +69,7 @@ class JobConfig:
     depends_on: list[str] = field(default_factory=list)
     begin: str | None = None
     requeue: bool = False
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     idempotent: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, list[Any]] = field(default_factory=dict)

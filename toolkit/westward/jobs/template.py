@@ -18,6 +18,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from westward.errors import InputError, NotFound, WestwardError
+from westward.jobs.checkpointing import to_checkpoint
 from westward.jobs.composing import as_written, overridden
 from westward.jobs.jobconfig import COMMON, OPEN, JobConfig
 from westward.jobs.occupying import to_resources
@@ -237,6 +238,7 @@ def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str], 
         options=_options(template, config["options"]),
         budget=_to_caps(template, config["budget"]),
         project=config["project"],
+        checkpoint=to_checkpoint(template, config, named, resources.walltime_s),
     )
 
 

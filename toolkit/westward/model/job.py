@@ -12,6 +12,7 @@ from enum import StrEnum
 from westward.errors import QuantityError
 from westward.model.batchscript import BatchScript
 from westward.model.budget import NO_CAPS, Caps
+from westward.model.checkpoint import Checkpoint
 from westward.model.resources import Resources
 
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -161,6 +162,7 @@ class JobSpec:
         project: the budget that it is paid from.
         script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
         tasks: what each task of `array` runs, in the order of the indices; empty where all run `command`.
+        checkpoint: how it is stopped before its time limit, and started again; None where it simply ends there.
     """
 
     name: str
@@ -183,6 +185,7 @@ class JobSpec:
     tasks: tuple[Task, ...] = ()
     budget: Caps = NO_CAPS
     project: str | None = None
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

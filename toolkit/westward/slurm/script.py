@@ -58,6 +58,11 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
     begin_at = int(spec.begin_at.timestamp()) if spec.begin_at else None
     # what can never start is cancelled, as it is where a job of another site is waited for; Slurm's own default is up to its sysadmin
     more = {"kill-on-invalid-dep": "yes", **spec.options} if dependency else dict(spec.options)
+    requeue = spec.requeue or spec.checkpoint is not None
+    if requeue:
+        more = {"open-mode": "append", **more}  # what earlier attempts wrote stays
+    if spec.checkpoint is not None:
+        more["signal"] = f"B:{spec.checkpoint.signal}@{spec.checkpoint.before_s}"
     mib = -(-resources.mem_bytes // 1024**2) if resources.mem_bytes else None
     account, qos = spec.account or site.account, spec.qos or site.qos
     for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
@@ -77,7 +82,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         f"--time={format_walltime(whole_minutes_s(resources.walltime_s))}",
         f"--chdir={_word(site.root)}",
         f"--output={_word(stdout)}",
-        "--requeue" if spec.requeue else "--no-requeue",
+        "--requeue" if requeue else "--no-requeue",
         f"--array={spec.array}" if spec.array else None,
         f"--dependency={dependency}" if dependency else None,
         f"--begin=uts{begin_at}" if begin_at else None,  # seconds since the epoch: no time zone to be guessed
@@ -95,6 +100,8 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         else [],
         setup=spec.setup,
         command=_launch(spec, site),
+        requeue=requeue,
+        checkpoint=spec.checkpoint,
     )
     return Submission(
         name=name,
@@ -116,7 +123,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         array=str(spec.array) if spec.array else None,
         dependency=dependency,
         begin_at=begin_at,
-        requeue=spec.requeue,
+        requeue=requeue,
         hold=not spec.idempotent,
         options=more,
     )
