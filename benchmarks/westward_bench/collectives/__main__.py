@@ -1,4 +1,4 @@
-"""``python3 -m westward_bench.collectives``: one collective over a range of message sizes, as an MPI program."""
+"""``python3 -m westward_bench.collectives``: collectives over a range of message sizes, as an MPI program."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ DTYPES = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "i64": np.int64
 
 EPILOG = f"""
 columns:
+  op           the operation
   bytes        size of the message: a rank's buffer, or the whole array in all_gather (received) and reduce_scatter (sent)
   latency_p50, latency_p99
                percentiles (by {PERCENTILE_METHOD}) over the iterations; {TIMING_METHOD}
@@ -60,10 +61,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="westward_bench.collectives", allow_abbrev=False, epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Times and verifies an MPI collective on host memory. Start one process a rank, with srun or mpirun:\n"
+        description="Times and verifies MPI collectives on host memory. Start one process a rank, with srun or mpirun:\n"
         "  srun -N2 --ntasks-per-node=1 --mpi=pmix python3 -m westward_bench.collectives --op allreduce --output r.json",
     )  # fmt: skip
-    parser.add_argument("--op", choices=list(OPERATIONS), default="allreduce", help="operation (default: %(default)s)")
+    parser.add_argument(
+        "--op", choices=list(OPERATIONS), nargs="+", default=["allreduce"], metavar="OP",
+        help=f"operations: {', '.join(OPERATIONS)} (default: allreduce)",
+    )  # fmt: skip
     parser.add_argument("--dtype", choices=list(DTYPES), default="f32", help="element type (default: %(default)s)")
     parser.add_argument(
         "--min-bytes", type=message_bytes, default=8, metavar="SIZE", help="smallest message, e.g. 8 (default)"
@@ -132,24 +136,27 @@ class Run:
         )  # fmt: skip
 
     def _measure_all(self, comm: Communicator) -> list[Measurement]:
-        options, operation, dtype = self.options, OPERATIONS[self.options.op], np.dtype(DTYPES[self.options.dtype])
+        options, dtype = self.options, np.dtype(DTYPES[self.options.dtype])
         sizes = Sizes(options.min_bytes, options.max_bytes, options.factor)
-        counts = list(sizes.counts(dtype.itemsize, comm.Get_size(), operation.divided))
-        progress = Progress(options.op, len(counts), enabled=comm.Get_rank() == 0)
+        messages = [
+            (operation, count)
+            for operation in map(OPERATIONS.__getitem__, dict.fromkeys(options.op))
+            for count in sizes.counts(dtype.itemsize, comm.Get_size(), operation.divided)
+        ]
+        progress = Progress("collectives", len(messages), enabled=comm.Get_rank() == 0)
         measurements = []
-        for count in counts:
+        for operation, count in messages:
             measurements.append(measure(comm, operation, count, dtype, options.iterations, options.warmup))
-            progress.step(f"{count * dtype.itemsize} B")
+            progress.step(f"{operation.name} {count * dtype.itemsize} B")
         return measurements
 
     def _record(self, measurements: list[Measurement], ranks: int) -> Record:
-        operation = OPERATIONS[self.options.op]
-        rows = tuple(measurement.row(operation.bus_factor(ranks)) for measurement in measurements)
+        rows = tuple(measurement.row(OPERATIONS[measurement.op].bus_factor(ranks)) for measurement in measurements)
         verification = verification_of(measurements)
         failed = f"{verification.wrong} of {verification.checked} elements were wrong" if verification.wrong else None
         return Record(
             benchmark="collectives", status="failed" if failed else "ok", message=failed, parameters=self._parameters(),
-            metrics=tuple(metric for row in rows for metric in metrics_of(operation.name, ranks, row)),
+            metrics=tuple(metric for row in rows for metric in metrics_of(ranks, row)),
             columns=COLUMNS, rows=rows, samples=tuple(measurement.seconds for measurement in measurements),
             verification=verification, provenance=provenance.collect(self.started, self.libraries, self.hosts),
         )  # fmt: skip
@@ -157,7 +164,7 @@ class Run:
     def _parameters(self) -> dict[str, Parameter]:
         options = self.options
         return {
-            "op": options.op, "dtype": options.dtype, "min_bytes": options.min_bytes, "max_bytes": options.max_bytes,
+            "op": options.op[0] if len(options.op) == 1 else list(options.op), "dtype": options.dtype, "min_bytes": options.min_bytes, "max_bytes": options.max_bytes,
             "factor": options.factor, "iterations": options.iterations, "warmup": options.warmup,
             "expect_ranks": self.expected, "ranks": self.comm.Get_size() if self.comm else None,
             "nodes": len(self.hosts), "timing": TIMING_METHOD, "percentiles": PERCENTILE_METHOD,

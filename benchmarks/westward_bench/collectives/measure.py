@@ -25,7 +25,7 @@ BANDWIDTH_METHOD = "algbw = bytes / p50 latency; busbw = algbw x bus factor (ncc
 CLOCK_RESOLUTION_S = time.get_clock_info("perf_counter").resolution
 
 COLUMNS = (
-    Column("bytes", "B"), Column("count", "elements"), Column("dtype"),
+    Column("op"), Column("bytes", "B"), Column("count", "elements"), Column("dtype"),
     Column("latency_p50", "us"), Column("latency_p99", "us"), Column("algbw", "GB/s"), Column("busbw", "GB/s"),
     Column("wrong", "elements"),
 )  # fmt: skip
@@ -53,8 +53,9 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One message size on all ranks: seconds of each iteration, and elements compared and found wrong."""
+    """One operation with one message size on all ranks: seconds of each iteration, and elements compared and found wrong."""
 
+    op: str
     bytes: int
     count: int
     dtype: str
@@ -67,7 +68,7 @@ class Measurement:
         p50_s = max(percentile(self.seconds, 50), CLOCK_RESOLUTION_S)
         algbw = self.bytes / p50_s / 1e9
         return {
-            "bytes": self.bytes, "count": self.count, "dtype": self.dtype,
+            "op": self.op, "bytes": self.bytes, "count": self.count, "dtype": self.dtype,
             "latency_p50": p50_s * 1e6, "latency_p99": percentile(self.seconds, 99) * 1e6,
             "algbw": algbw, "busbw": algbw * bus_factor, "wrong": self.wrong,
         }  # fmt: skip
@@ -91,6 +92,7 @@ def measure(
     wrong += count_wrong(receive, operation.expected(place))
     per_rank = comm.allgather((own, wrong, 2 * receive.size))
     return Measurement(
+        op=operation.name,
         bytes=count * dtype.itemsize,
         count=count,
         dtype=f"{dtype.kind}{8 * dtype.itemsize}",
@@ -121,9 +123,9 @@ def _time_iterations(comm: Communicator, call: Callable[[], None], iterations: i
     return seconds
 
 
-def metrics_of(operation: str, ranks: int, row: dict[str, Scalar]) -> tuple[Metric, ...]:
+def metrics_of(ranks: int, row: dict[str, Scalar]) -> tuple[Metric, ...]:
     """The row's figures of merit."""
-    labels: dict[str, Scalar] = {"op": operation, "bytes": row["bytes"], "dtype": row["dtype"], "ranks": ranks}
+    labels: dict[str, Scalar] = {"op": row["op"], "bytes": row["bytes"], "dtype": row["dtype"], "ranks": ranks}
     units = {column.name: column.unit for column in COLUMNS}
     return tuple(
         Metric(name, float(value), units[name], direction, labels)

@@ -1,7 +1,7 @@
 """The table of operations: what each sends and receives, how it is called, and how its bandwidth is counted.
 
 A message of S bytes is S/itemsize elements, and S is what nccl-tests calls the size: the buffer of a rank in allreduce,
-broadcast, alltoall and sendrecv, the whole array in all_gather (received) and reduce_scatter (sent).
+broadcast, reduce, alltoall and sendrecv, the whole array in all_gather (received) and reduce_scatter (sent).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Communicator(Protocol):
     def Barrier(self) -> None: ...
     def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None: ...
     def Bcast(self, buf: Any, root: int) -> None: ...
+    def Reduce(self, sendbuf: Any, recvbuf: Any, *, root: int) -> None: ...
     def Reduce_scatter_block(self, sendbuf: Any, recvbuf: Any) -> None: ...
     def Allgather(self, sendbuf: Any, recvbuf: Any) -> None: ...
     def Alltoall(self, sendbuf: Any, recvbuf: Any) -> None: ...
@@ -95,6 +96,17 @@ def _all_gather_expected(place: Place) -> Array:
     return np.concatenate([place.pattern(rank, place.part) for rank in range(place.ranks)])
 
 
+def _reduce_expected(place: Place) -> Array:
+    """The sums at the root; nothing arrives anywhere else."""
+    if place.rank == ROOT:
+        return pattern_sum(place.count, place.ranks, place.dtype, place.salt)
+    return np.empty(0, place.dtype)
+
+
+def _call_reduce(comm: Communicator, send: Array, receive: Array) -> None:
+    comm.Reduce(send, receive if comm.Get_rank() == ROOT else None, root=ROOT)
+
+
 def _call_sendrecv(comm: Communicator, send: Array, receive: Array) -> None:
     """A ring: each rank sends to the next and receives from the one before."""
     rank, ranks = comm.Get_rank(), comm.Get_size()
@@ -115,6 +127,12 @@ OPERATIONS = {
             sent=_sent_whole,
             expected=lambda place: place.pattern(ROOT, place.count),
             call=lambda comm, _send, receive: comm.Bcast(receive, root=ROOT),
+        ),
+        Operation(
+            "reduce", _one, divided=False,
+            sent=_sent_whole,
+            expected=_reduce_expected,
+            call=_call_reduce,
         ),
         Operation(
             "reduce_scatter", _all_but_own, divided=True,

@@ -14,6 +14,7 @@ from westward.federation.predict import fits
 from westward.model.accelerators import ComputeDemand, Granted
 from westward.model.resources import Resources
 from westward.model.site import Node
+from westward.model.tres import chip_type
 
 CHIPS = load_accelerators()
 
@@ -158,7 +159,8 @@ class TestNamedAndAny:
     )  # fmt: skip
     def test_a_chip_by_any_of_its_names(self, asked: str, chip: str, given: bool) -> None:
         good, _ = fits(wants(asked), cluster(*nodes(4, chip=chip)), CHIPS)
-        assert [fit.granted for fit in good] == ([Granted(asked, chip, 4, 1)] if given else [])
+        maker = CHIPS[chip_type(chip)].vendor if chip_type(chip) in CHIPS else None
+        assert [fit.granted for fit in good] == ([Granted(asked, chip, 4, 1, vendor=maker)] if given else [])
 
     def test_with_the_least_memory_asked_for(self) -> None:
         there = [*nodes(4), *nodes(4, chip="a100"), *nodes(4, chip="x9000")]

@@ -133,6 +133,7 @@ def test_one_that_is_none_says_why_when_it_is_named(here: Path) -> None:
     [
         ("# @package _global_\ndescription: [1\n", "is not YAML: line 3"),
         ("# @package _global_\ndescription: a\ndescription: b\n", "found duplicate key description"),
+        ("# @package _global_\ndescription: a\nname: ${x:a=b}\n", "name: token recognition error at: '='"),
         ("# @package _global_\ndescription: a\nname: x\n", "Missing mandatory value: command"),
         ("# @package _global_\ndescription: a\ndefaults: [/job/nowhere]\n", "Could not load 'job/nowhere'"),
         ("# @package _global_\ndescription: a\ndefaults: [{x: {y: z}}]\n", "Hydra cannot compose it"),

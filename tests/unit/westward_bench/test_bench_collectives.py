@@ -61,6 +61,13 @@ class ThreadComm:
     def Bcast(self, buffer: Any, root: int) -> None:
         buffer[:] = self.allgather(buffer)[root]
 
+    def Reduce(self, send: Any, receive: Any, *, root: int) -> None:
+        total = sum(self.allgather(send))
+        if self.rank == root:
+            receive[:] = total
+        else:
+            assert receive is None
+
     def Reduce_scatter_block(self, send: Any, receive: Any) -> None:
         receive[:] = np.split(sum(self.allgather(send)), self.world.ranks)[self.rank]
 
@@ -115,6 +122,7 @@ def test_a_right_collective_has_nothing_wrong(name: str, ranks: int, dtype: str)
     [
         ("allreduce", 1.75),
         ("broadcast", 1),
+        ("reduce", 1),
         ("sendrecv", 1),
         ("all_gather", 0.875),
         ("reduce_scatter", 0.875),
@@ -126,9 +134,9 @@ def test_bus_factors_of_eight_ranks_are_those_of_nccl_tests(name: str, factor: f
 
 
 def test_a_row_is_computed_from_the_median() -> None:
-    row = Measurement(1_000_000, 250_000, "f32", (1e-3, 2e-3, 9e-3), 1, 0).row(1.5)
+    row = Measurement("allreduce", 1_000_000, 250_000, "f32", (1e-3, 2e-3, 9e-3), 1, 0).row(1.5)
     assert row == {
-        "bytes": 1_000_000, "count": 250_000, "dtype": "f32", "latency_p50": 2000.0, "latency_p99": 9000.0,
+        "op": "allreduce", "bytes": 1_000_000, "count": 250_000, "dtype": "f32", "latency_p50": 2000.0, "latency_p99": 9000.0,
         "algbw": 0.5, "busbw": 0.75, "wrong": 0,
     }  # fmt: skip
 
@@ -158,6 +166,15 @@ def test_a_good_run_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "latency_p50": "lower", "latency_p99": "lower", "algbw": "higher", "busbw": "higher",
     }  # fmt: skip
     assert capsys.readouterr().out.count("latency_p50") == 1
+
+
+def test_a_suite_is_one_table_of_all_its_operations(tmp_path: Path) -> None:
+    assert run_command(3, tmp_path / "r.json", ThreadComm, "--expect-ranks", "3", "--op", *OPERATIONS) == [0, 0, 0]
+    record = Record.from_json((tmp_path / "r.json").read_text())
+    assert list(dict.fromkeys(row["op"] for row in record.rows)) == list(OPERATIONS)
+    assert {row["wrong"] for row in record.rows} == {0}
+    assert {metric.labels["op"] for metric in record.metrics} == set(OPERATIONS)
+    assert record.parameters["op"] == list(OPERATIONS)
 
 
 @pytest.mark.parametrize("comm", [OneBitWrong, Lazy])

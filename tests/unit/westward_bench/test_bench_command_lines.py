@@ -11,6 +11,7 @@ from westward_bench import provenance
 from westward_bench.arguments import launched_rank, message_bytes
 from westward_bench.collectives import __main__ as collectives
 from westward_bench.gemm import __main__ as gemm
+from westward_bench.memory import __main__ as memory
 from westward_bench.output import Progress, deliver, format_table
 from westward_bench.record import Column, Record
 
@@ -72,7 +73,7 @@ def test_mpiruns_rank_counts_before_that_of_the_batch_script() -> None:
     assert launched_rank({"SLURM_PROCID": "0", "OMPI_COMM_WORLD_RANK": "5"}) == 5
 
 
-@pytest.mark.parametrize("module", [collectives, gemm])
+@pytest.mark.parametrize("module", [collectives, gemm, memory])
 def test_help_explains_columns_and_exit_codes(module) -> None:  # type: ignore[no-untyped-def]
     text = module.build_parser().format_help()
     assert "columns:" in text

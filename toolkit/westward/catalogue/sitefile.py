@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from westward.catalogue.address import HOST, USER, rest_url_problem
+from westward.catalogue.mapfile import map_fields, read_map
 from westward.errors import QuantityError
+from westward.model.container import Runtime
 from westward.model.job import VARIABLE
 from westward.model.site import (
     Association,
@@ -72,12 +74,21 @@ def read_site(top: Reader) -> Site:
         ),
         home=top.take("home", bool, False),
         max_array_size=top.count("max_array_size") if _named(top, "max_array_size") else None,
+        containers=_runtime(top),
+        sitemap=read_map(top.section("map", {})),
     )
     if site.power.price_per_kwh and site.prices.currency is None:
         raise top.error("prices.currency", "is missing: in which currency is power.price_per_kwh?")
     access.done()
     top.done()
     return site
+
+
+def _runtime(top: Reader) -> Runtime | None:
+    said = _known_text(top, "containers")
+    if said is not None and said not in list(Runtime):
+        raise top.error("containers", f"'{said}' starts no containers; known: {', '.join(Runtime)}")
+    return Runtime(said) if said is not None else None
 
 
 def _is_known(above: Reader, key: str) -> bool:
@@ -300,6 +311,8 @@ def site_text(site: Site) -> str:
         _dump({"inventory": [str(path) for path in site.inventory]}) if site.inventory else "",
         _dump({"home": True}) if site.home else "",
         _dump({"max_array_size": site.max_array_size}) if site.max_array_size else "",
+        _dump({"containers": str(site.containers)}) if site.containers else "",
+        _dump({"map": map_fields(site.sitemap)}) if site.sitemap else "",
         _dump({"links": {region: {"rtt_ms": _figure_fields(link.rtt_ms)} for region, link in site.links.items()}}),
         *([_FILL_IN + "\n"] if some_unknown else []),
         _dump({"prices": prices, "power": power}),

@@ -78,7 +78,8 @@ def granted(resources: Resources, became: Resources, chips: Chips) -> Granted | 
     if asked is None or now is None:
         return None
     if isinstance(asked, AcceleratorRequest):
-        return Granted(str(asked), now.chip, now.count, became.nodes)
+        maker = chips.get(chip_type(now.chip))
+        return Granted(str(asked), now.chip, now.count, became.nodes, vendor=maker.vendor if maker else None)
     known = chips[chip_type(now.chip)]
     return Granted(
         asked=str(asked),
@@ -88,6 +89,7 @@ def granted(resources: Resources, became: Resources, chips: Chips) -> Granted | 
         precision=asked.precision,
         peak_flops=known.peak_flops[asked.precision],
         estimated=known.estimated(asked.precision),
+        vendor=known.vendor,
     )
 
 

@@ -43,7 +43,7 @@ def route(
     found: list[tuple[Site, Fit]] = []
     rejections: list[Rejection] = []
     for name, site in sorted(catalogue.sites.items()):
-        answer = _candidates(spec, name, catalogue, snapshot)
+        answer = too_far(spec, site, region) or _candidates(spec, name, catalogue, snapshot)
         if isinstance(answer, str):
             rejections.append(Rejection(name, answer, reachable=name not in snapshot.silent))
         else:
@@ -80,7 +80,7 @@ def route_all(
     for spec, policy, region in jobs:
         weights = tuple(policy.weights.items())
         prices = policy.carbon_price_per_kg, policy.waiting_price_per_h
-        looked_at = spec.resources, policy.name, weights, prices, region
+        looked_at = spec.resources, spec.max_rtt_ms, policy.name, weights, prices, region
         if looked_at not in known:
             known[looked_at] = route(spec, policy, region, catalogue, snapshot, now, only_site)
         decisions.append(known[looked_at])
@@ -109,6 +109,20 @@ def chosen_offer(decision: Decision, only_site: str | None = None) -> Offer:
             + ("" if only_site is None else "; or let another site have it: leave out --site"),
         )
     return decision.chosen
+
+
+def too_far(spec: JobSpec, site: Site, region: str) -> str:
+    """Why a site is too far from the user for a job with a bound on the round trip; empty where it is not. Unknown is too far."""
+    if spec.max_rtt_ms is None:
+        return ""
+    link = site.links.get(region)
+    if link is None:
+        return f"its round trip from {region} is unknown, at most {spec.max_rtt_ms:g} ms was asked for"
+    rtt = link.rtt_ms
+    if rtt.value <= spec.max_rtt_ms:
+        return ""
+    estimate = " (estimated)" if rtt.estimated else ""
+    return f"its round trip from {region} is {rtt.value:g} ms{estimate}, at most {spec.max_rtt_ms:g} ms was asked for"
 
 
 def _candidates(spec: JobSpec, site: str, catalogue: Catalogue, snapshot: Snapshot) -> list[Fit] | str:

@@ -44,6 +44,16 @@ class CheckpointConfig:
 
 
 @dataclass
+class ContainerConfig:
+    """The image that the command runs in; null for the node itself."""
+
+    image: str | None = None
+    runtime: str | None = None
+    binds: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+
+
+@dataclass
 class JobConfig:
     """What every template says; the types are checked by Hydra's structured configs."""
 
@@ -60,8 +70,11 @@ class JobConfig:
     ntasks_per_accelerator: int | None = None
     walltime: str = "00:10:00"
     launcher: str = Launcher.SRUN.value
+    container: ContainerConfig = field(default_factory=ContainerConfig)
+    modules: list[str] = field(default_factory=list)
     setup: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     account: str | None = None
     qos: str | None = None
@@ -75,6 +88,7 @@ class JobConfig:
     choices: dict[str, list[Any]] = field(default_factory=dict)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     project: str | None = None
+    max_rtt_ms: float | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     region: str = MISSING
     currency: str | None = None

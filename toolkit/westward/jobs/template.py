@@ -25,8 +25,10 @@ from westward.jobs.occupying import to_resources
 from westward.jobs.sweep import parse_overrides
 from westward.jobs.templatefiles import Entry, entries, entry, names, refuse_unsafe
 from westward.model.budget import KINDS, Caps
+from westward.model.container import Container, Runtime
 from westward.model.decision import PRICED_BY_POLICY, TERMS, Policy
 from westward.model.job import VARIABLE, Array, Dependency, JobSpec, Launcher
+from westward.model.sitemap import MODULE
 from westward.model.units import parse_moment
 
 _TYPE_NAMES = {
@@ -239,6 +241,10 @@ def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str], 
         budget=_to_caps(template, config["budget"]),
         project=config["project"],
         checkpoint=to_checkpoint(template, config, named, resources.walltime_s),
+        container=_container(template, config["container"]),
+        modules=_modules(template, config["modules"]),
+        inputs=tuple(config["inputs"]),
+        max_rtt_ms=_latency(template, config["max_rtt_ms"]),
     )
 
 
@@ -249,6 +255,33 @@ def _to_caps(template: str, config: Mapping[str, Any]) -> Caps:
             raise InputError(f"template '{template}': budget.{kind}={cap}: a number from zero up was expected")
     caps = {kind: config[kind] for kind in KINDS}
     return Caps(**caps, currency=config["currency"], allow_unknown=config["allow_unknown_cost"])
+
+
+def _container(template: str, said: Mapping[str, Any]) -> Container | None:
+    """None without an image, and with runtime=none, which runs the same job without it."""
+    if said["runtime"] not in (None, "none", *Runtime):
+        raise InputError(
+            f"template '{template}': container.runtime={said['runtime']}: one of {', '.join(Runtime)}, none was expected"
+        )
+    if said["image"] is None or said["runtime"] == "none":
+        return None
+    runtime = Runtime(said["runtime"]) if said["runtime"] else None
+    return Container(said["image"], runtime, tuple(said["binds"]), tuple(said["options"]))
+
+
+def _modules(template: str, wanted: Sequence[str]) -> tuple[str, ...]:
+    for module in wanted:
+        if not MODULE.fullmatch(module):
+            raise InputError(f"template '{template}': modules: {module!r} is not the name of a module")
+    return tuple(wanted)
+
+
+def _latency(template: str, most_ms: float | None) -> float | None:
+    if most_ms is not None and not (math.isfinite(most_ms) and most_ms > 0):
+        raise InputError(
+            f"template '{template}': max_rtt_ms={most_ms}: a number of milliseconds above zero was expected"
+        )
+    return most_ms
 
 
 def _options(template: str, wanted: Mapping[str, Any]) -> dict[str, str | None]:

@@ -22,6 +22,7 @@ import yaml
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, Unsafe
 
@@ -290,6 +291,9 @@ class TemplateSource(ConfigSource):
         except yaml.MarkedYAMLError as error:
             line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
             raise InputError(f"'{file}' is not YAML: {line}{error.problem or error}") from error
+        except OmegaConfBaseException as error:
+            key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+            raise InputError(f"'{file}': {key}{(str(error).splitlines() or [''])[0]}") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InputError(f"'{file}' cannot be read: {' '.join(str(error).split())}") from error
         if not OmegaConf.is_dict(config):

@@ -127,6 +127,7 @@ class Granted:
         per_node: chips on each node.
         precision, peak_flops: of a demand for compute: the dense peak of one chip at its precision; else None.
         estimated: that peak is not from a document of the chip's maker.
+        vendor: the chip's maker; None where the chip is not known.
     """
 
     asked: str
@@ -136,6 +137,7 @@ class Granted:
     precision: str | None = None
     peak_flops: float | None = None
     estimated: bool = False
+    vendor: str | None = None
 
     @property
     def count(self) -> int:

@@ -13,6 +13,7 @@ from westward.errors import QuantityError
 from westward.model.batchscript import BatchScript
 from westward.model.budget import NO_CAPS, Caps
 from westward.model.checkpoint import Checkpoint
+from westward.model.container import Container
 from westward.model.resources import Resources
 
 KEY_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -160,6 +161,10 @@ class JobSpec:
         options: more of sbatch's long options, by name without dashes; None for an option that takes no value.
         budget: the most that this submission may spend.
         project: the budget that it is paid from.
+        container: what the command runs in; None for the node itself.
+        modules: what is loaded before the setup, by the names that the site's map translates.
+        inputs: files and directories that must be there when it starts: paths, which the site's map translates; relative ones from its root.
+        max_rtt_ms: the longest round trip between its user's region and its site; None for any.
         script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
         tasks: what each task of `array` runs, in the order of the indices; empty where all run `command`.
         checkpoint: how it is stopped before its time limit, and started again; None where it simply ends there.
@@ -181,6 +186,10 @@ class JobSpec:
     requeue: bool = False
     idempotent: bool = False
     options: Mapping[str, str | None] = field(default_factory=dict)
+    container: Container | None = None
+    modules: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    max_rtt_ms: float | None = None
     script: BatchScript | None = None
     tasks: tuple[Task, ...] = ()
     budget: Caps = NO_CAPS

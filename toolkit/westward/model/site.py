@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from westward.model.container import Runtime
+from westward.model.sitemap import SiteMap
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -199,6 +202,8 @@ class Site:
         inventory: for its sysadmin: what the playbooks manage it by, paths as for `ansible-playbook -i`.
         home: the user's own batch scripts are made for this cluster: its accounts, paths and modules.
         max_array_size: MaxArraySize there, for doors that cannot ask it.
+        containers: what starts containers there; None where nobody said.
+        sitemap: what it calls accounts, modules and directories that have other names elsewhere.
     """
 
     name: str
@@ -219,6 +224,8 @@ class Site:
     inventory: tuple[Path, ...] = ()
     home: bool = False
     max_array_size: int | None = None
+    containers: Runtime | None = None
+    sitemap: SiteMap = field(default_factory=SiteMap)
 
     @property
     def on_this_host(self) -> bool:

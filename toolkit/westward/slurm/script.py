@@ -6,6 +6,7 @@ slurmrestd ignores its `#SBATCH` lines, so every option also stands in `Submissi
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from westward.model.site import Site
 from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
 from westward.slurm import routed
+from westward.slurm.containers import Contained, contained
 
 if TYPE_CHECKING:
     import jinja2
@@ -64,7 +66,9 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
     if spec.checkpoint is not None:
         more["signal"] = f"B:{spec.checkpoint.signal}@{spec.checkpoint.before_s}"
     mib = -(-resources.mem_bytes // 1024**2) if resources.mem_bytes else None
-    account, qos = spec.account or site.account, spec.qos or site.qos
+    names = site.sitemap
+    account = names.accounts.get(spec.account, spec.account) if spec.account else site.account
+    qos = names.qos.get(spec.qos, spec.qos) if spec.qos else site.qos
     for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
         # an #SBATCH line is split like a shell's, and a new line in it would be a command of the script
         if word is not None and not re.fullmatch(r"\w[\w.@+-]*", word, re.ASCII):
@@ -98,8 +102,13 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         tasks=list(zip(spec.array.task_ids, map(task_lines, spec.tasks), strict=True))
         if spec.array and spec.tasks
         else [],
+        modules=[shlex.quote(module) for name in spec.modules for module in names.loaded(name)],
+        inputs=[
+            (f"WESTWARD_INPUT_{number}", shlex.quote(_input(path, site))) for number, path in enumerate(spec.inputs, 1)
+        ],
+        site=shlex.quote(site.name),
         setup=spec.setup,
-        command=_launch(spec, site),
+        command=_launch(spec, offer, site),
         requeue=requeue,
         checkpoint=spec.checkpoint,
     )
@@ -155,21 +164,41 @@ def task_lines(task: Task) -> list[str]:
     return [*exports, f"{OWN_COMMAND}=({shlex.join(task.command)})"]
 
 
-def _launch(spec: JobSpec, site: Site) -> str:
-    command = f'"${{{OWN_COMMAND}[@]}}"' if spec.tasks else shlex.join(spec.command)
-    srun = (
-        f"srun --cpus-per-task={spec.resources.cpus_per_task}"  # from Slurm 22.05 on srun does not take it from the job
-    )
+def _launch(spec: JobSpec, offer: Offer, site: Site) -> str:
+    """The line that starts the job's program: in its container, by its launcher."""
+    within = contained(spec.container, offer, site) if spec.container else Contained()
+    own = f'"${{{OWN_COMMAND}[@]}}"' if spec.tasks else shlex.join(spec.command)
+    command = within.before + own
+    # from Slurm 22.05 on srun does not take it from the job
+    cpus = f"--cpus-per-task={spec.resources.cpus_per_task}"
     if spec.launcher is Launcher.NONE:
-        return command
+        return f"srun --nodes=1 --ntasks=1 {cpus}{within.srun} {command}" if within.srun else command
     if spec.launcher is Launcher.SRUN:
-        return f"{srun} {command}"
+        return f"srun {cpus}{within.srun} {command}"
     if site.mpi is None:
         raise InputError(
             f"site '{site.name}' does not say how MPI programs are started there",
             "add 'mpi: pmix' (see 'srun --mpi=list') to its description",
         )
-    return f"{srun} --mpi={shlex.quote(site.mpi)} {command}"
+    return f"srun {cpus} --mpi={shlex.quote(site.mpi)}{within.srun} {command}"
+
+
+def _input(path: str, site: Site) -> str:
+    """Where an input lies at a site.
+
+    Raises:
+        InputError: it is no path.
+    """
+    scheme, mark, rest = path.partition("://")
+    if mark and scheme != "file":
+        raise InputError(
+            f"inputs: nothing fetches {path} yet",
+            "name the path at which every site has it; a site's map says where it is another one",
+        )
+    place = rest if mark else path
+    if not place or place.startswith("~") or not place.isprintable():
+        raise InputError(f"inputs: {path!r} is no path: from / on, or relative to the site's root")
+    return posixpath.join(site.root, site.sitemap.located(place))
 
 
 @cache
