@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 from westward.catalogue.load import load_site
 from westward.catalogue.sitefile import read_site, site_text
 from westward.errors import InputError
+from westward.model.container import Runtime
 from westward.model.site import (
     Association,
     Figure,
@@ -27,6 +28,7 @@ from westward.model.site import (
     ShellDoor,
     Site,
 )
+from westward.model.sitemap import MODULE, SiteMap
 from westward.yamlfile import read_yaml
 
 SITES = Path(__file__).parents[2] / "data" / "sites"
@@ -66,6 +68,17 @@ observed = some.builds(
     texts, texts, some.lists(partitions, max_size=2).map(tuple), some.lists(associations, max_size=2).map(tuple),
     some.none() | some.floats(-1e6, 1e6),
 )  # fmt: skip
+names = some.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,8}", fullmatch=True)
+one_word = some.dictionaries(names, names, max_size=2)
+places = (
+    some.lists(names, min_size=1, max_size=3)
+    .map(lambda parts: "/" + "/".join(parts))
+    .filter(lambda path: ".." not in path and "/." not in path)
+)
+maps = some.builds(
+    SiteMap, one_word, one_word, one_word, some.dictionaries(names.filter(MODULE.fullmatch), some.lists(names.filter(MODULE.fullmatch), min_size=1, max_size=3).map(tuple), max_size=2),
+    some.dictionaries(places, places, max_size=2),
+)  # fmt: skip
 sites = some.builds(
     Site, texts, texts, texts, texts,
     some.lists(rest_doors | command_doors | far_doors | near_doors | some.just(NativeDoor()), min_size=1, max_size=3).map(tuple),
@@ -73,7 +86,7 @@ sites = some.builds(
     some.builds(Power, maybe_figures, maybe_figures, maybe_figures, maybe_figures),
     some.dictionaries(texts, some.builds(Link, figures), max_size=2),
     some.none() | texts, some.none() | texts, some.none() | texts, some.dictionaries(some.sampled_from(["PATH", "A_B"]), texts),
-    some.none() | observed, some.lists(paths, max_size=2).map(tuple),
+    some.none() | observed, some.lists(paths, max_size=2).map(tuple), some.booleans(), some.none() | some.sampled_from(Runtime), maps,
 )  # fmt: skip
 
 
@@ -203,3 +216,30 @@ def test_a_site_may_be_the_home_of_a_users_scripts() -> None:
     assert read(home=True).home and not read().home
     with pytest.raises(InputError, match="home: true or false was expected"):
         read(home="yes please")
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"map": {"accounts": {"physics": "a b"}}}, "map.accounts.physics: one word was expected"),
+        ({"map": {"accounts": {"a b": "x"}}}, "map.accounts.a b: is not one word"),
+        ({"map": {"partitions": {"gpu": "-x"}}}, "map.partitions.gpu: one word was expected"),
+        ({"map": {"modules": {"cuda": ""}}}, "map.modules.cuda: names of modules were expected"),
+        ({"map": {"modules": {"cuda": "cuda; rm"}}}, "map.modules.cuda: names of modules were expected"),
+        ({"map": {"modules": {"$(x)": "cuda"}}}, "map.modules.$(x): names of modules were expected"),
+        ({"map": {"paths": {"project": "/work"}}}, "map.paths.project: paths from / on were expected"),
+        ({"map": {"paths": {"/project": "work"}}}, "map.paths./project: paths from / on were expected"),
+        ({"map": {"moduls": {}}}, "map.moduls: is not known here"),
+        ({"containers": "docker"}, "containers: 'docker' starts no containers; known: apptainer, pyxis"),
+    ],
+)
+def test_what_is_wrong_with_a_map_is_named(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(**more)
+    assert told in str(caught.value)
+
+
+def test_a_map_has_several_modules_in_one_text() -> None:
+    found = read(map={"modules": {"python": "GCC/13  Python/3.11"}, "paths": {"/a/": "/b//c"}}, containers="pyxis")
+    assert found.sitemap.modules == {"python": ("GCC/13", "Python/3.11")}
+    assert found.sitemap.paths == {"/a": "/b/c"} and found.containers is Runtime.PYXIS

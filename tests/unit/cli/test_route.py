@@ -10,9 +10,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from unit.federation.worlds import catalogue, site
+from unit.federation.worlds import catalogue, cluster, site, snapshot
 from westward.cli import main, route
 from westward.errors import InputError, NotFound
+from westward.federation import deciding
+from westward.model.sitemap import SiteMap
 
 SCRIPT = """#!/bin/bash
 #SBATCH --time=5 --account=physics
@@ -90,3 +92,31 @@ def test_home_is_what_the_description_says(script: Path, monkeypatch: pytest.Mon
     sites = catalogue(site("west"), replace(site("east"), home=True))
     monkeypatch.setattr(route, "load_catalogue", lambda: sites)
     assert json.loads(westward("--plan", "--json", str(script)).stdout)["site"] == "east"
+
+
+def test_what_the_maps_know_ties_it_to_no_site(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    east = replace(site("east"), home=True, sitemap=SiteMap(accounts={"physics": "physics"}, modules={"gcc": ("gcc",)}))
+    west = replace(site("west"), sitemap=SiteMap(accounts={"physics": "phys-123"}, modules={"gcc": ("gcc",)}))
+    monkeypatch.setattr(route, "load_catalogue", lambda: catalogue(west, east, site("north")))
+    state = snapshot({"west": cluster(), "east": cluster()})
+    monkeypatch.setattr(deciding, "take_snapshot", lambda sites: state)
+    said = json.loads(westward("--plan", "--json", str(script)).stdout)
+    assert {offer["site"] for offer in said["decision"]["offers"]} == {"east", "west"}
+    assert {each["site"]: each["reason"] for each in said["decision"]["rejections"]} == {
+        "north": "2 things tie the script to its home, first --account=physics (line 2)"
+    }
+    assert (len(said["obstacles"]), said["left_at"]["west"], len(said["left_at"]["north"])) == (2, [], 2)
+    there = json.loads(westward("--plan", "--json", "--site", "west", str(script)).stdout)
+    (account,) = (option for option in there["options"] if option["name"] == "account")
+    assert (account["value"], account["from"]) == ("phys-123", "the map of site 'west'")
+    shown = westward("--plan", str(script)).stdout
+    assert "known there" in shown and "the script itself is not changed" in shown
+
+
+def test_one_name_that_a_map_does_not_know_keeps_it_at_home(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    east = replace(site("east"), home=True, sitemap=SiteMap(accounts={"physics": "physics"}))
+    west = replace(site("west"), sitemap=SiteMap(accounts={"physics": "phys-123"}))
+    monkeypatch.setattr(route, "load_catalogue", lambda: catalogue(west, east))
+    said = json.loads(westward("--plan", "--json", str(script)).stdout)
+    assert (said["site"], said["decision"]["policy"]) == ("east", "home")
+    assert [found["what"] for found in said["left_at"]["west"]] == ["module load gcc"]

@@ -186,6 +186,32 @@ class TestMany:
         assert made.overridden and made.chosen is not None and made.chosen.site == "west"
 
 
+class TestLatency:
+    """A bound on the round trip between the user's region and the site."""
+
+    def test_a_site_that_is_too_far_is_out_with_its_figure(self) -> None:
+        spec, state = replace(job(), max_rtt_ms=20.0), snapshot({"west": cluster()})
+        decision = route(spec, shipped("cheapest"), "yangtze-river-delta", catalogue(site("west")), state, NOW)
+        assert [item.reason for item in decision.rejections] == [
+            "its round trip from yangtze-river-delta is 24.3 ms (estimated), at most 20 ms was asked for"
+        ]
+        near = route(spec, shipped("cheapest"), "ningxia", catalogue(site("west")), state, NOW)
+        assert near.chosen is not None and near.chosen.site == "west"
+
+    def test_an_unknown_round_trip_is_too_far(self) -> None:
+        spec, state = replace(job(), max_rtt_ms=1e6), snapshot({"west": cluster()})
+        decision = route(spec, shipped("cheapest"), "mars", catalogue(site("west")), state, NOW)
+        assert "its round trip from mars is unknown" in decision.rejections[0].reason
+
+    def test_jobs_with_another_bound_share_no_decision(self) -> None:
+        jobs = [
+            (replace(job(), max_rtt_ms=bound), shipped("cheapest"), "yangtze-river-delta")
+            for bound in (None, 20.0, 30.0)
+        ]
+        found = route_all(jobs, catalogue(site("west")), snapshot({"west": cluster()}), NOW)
+        assert [bool(decision.chosen) for decision in found] == [True, False, True]
+
+
 class TestPolicies:
     """One catalogue in which every aim is met by another site."""
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "submit": ("submit", "submit"),
     "route": ("route", "route"),
     "templates": ("templates", "templates"),
+    "map": ("sitemap", "show_map"),
     "jobs": ("jobs", "jobs"),
     "watch": ("board", "watch"),
     "logs": ("logs", "logs"),
@@ -38,7 +39,7 @@ COMMANDS = {
     "lab": ("lab", "app"),
 }
 # after these nothing is said of jobs that wait for an agent: they say it themselves, or have nothing to do with jobs
-_APART = ("agent", "lab", "templates")
+_APART = ("agent", "lab", "map", "templates")
 _HELP = ("-h", "--help")
 
 

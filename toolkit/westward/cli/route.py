@@ -39,6 +39,10 @@ NO_LOGIN = (
     "the site's first door is slurmrestd, which gives a job no login environment: no modules, no conda, no HOME for its programs. "
     "Where the script needs one, put a shell door first in the site's description"
 )
+UNCHANGED = (
+    "What a map knows of an option is given to the other site in its words; the script itself is not changed, so what its lines name "
+    "has to be called the same at both."
+)
 USAGE = "westward route [--site SITE] [--plan] [OPTION OF SBATCH]... SCRIPT [ARGUMENT]..."
 # short options are sbatch's, -h among them
 SETTINGS = {"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": ["--help"]}
@@ -153,6 +157,9 @@ def _why_there(routed: Routed) -> str:
     count = len(routed.found)
     if not count:
         return "named by --site"
+    if routed.home.name in routed.left:
+        left = len(routed.left[routed.home.name])
+        return f"named by --site; {left} of the {count} things that tie it to its home do so there as well"
     return (
         f"its home: {count} {'things tie' if count != 1 else 'thing ties'} it there; 'westward route --plan' lists them"
     )
@@ -171,14 +178,18 @@ def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
         show.out.print(Text(show.printable(line)), soft_wrap=True)
     show.out.print(_options_table(routed.spec))
     if routed.found:
-        show.out.print(_obstacles_table(routed))
+        show.out.print(_obstacles_table(routed, catalogue))
+        if any(catalogue.sites[name].sitemap for name in routed.left):
+            show.out.print(Text(UNCHANGED), soft_wrap=True)
 
 
 def _summary(routed: Routed, site: Site, submission: Submission) -> list[str]:
     script = routed.spec.script
     assert script is not None
     refused = _refused(site, submission)
-    why = "portable" if routed.decision.policy != "home" else _why_there(routed).partition(";")[0]
+    why = _why_there(routed).partition(";")[0] if routed.decision.policy == "home" else "portable"
+    if routed.decision.policy != "home" and routed.found and not routed.portable:
+        why = "its home, or where the maps know all that ties it there"
     return [
         f"{script.file}: would be submitted at {site.name} ({why}), {len(script.text.encode()):,} bytes as they are",
         f"  name       {submission.name} ({'k' * KEY_LENGTH} stands for the key that submit makes)",
@@ -206,14 +217,24 @@ def _options_table(spec: JobSpec) -> Any:
     return made
 
 
-def _obstacles_table(routed: Routed) -> Any:
+def _obstacles_table(routed: Routed, catalogue: Catalogue) -> Any:
     title = (
         "what ties it to its site (declared portable all the same)" if routed.portable else "what ties it to its site"
     )
-    made = show.table(title, "line", "what", "why", "how to remove it", numbers=("line",))
+    mapped = [name for name in sorted(routed.left) if catalogue.sites[name].sitemap]
+    made = show.table(
+        title,
+        "line",
+        "what",
+        "why",
+        "how to remove it",
+        *(f"by the map of {name}" for name in mapped),
+        numbers=("line",),
+    )
     for found in routed.found:
         line = str(found.line) if found.line else "-"
-        made.add_row(line, Text(show.printable(found.what)), Text(found.why), Text(found.remedy))
+        there = ["still ties it" if found in routed.left[name] else "known there" for name in mapped]
+        made.add_row(line, Text(show.printable(found.what)), Text(found.why), Text(found.remedy), *there)
     return made
 
 
@@ -231,6 +252,7 @@ def _facts(routed: Routed, site: Site, submission: Submission) -> dict[str, Any]
         "arguments": list(script.arguments),
         "options": [_given_facts(given) for given in script.options.values()],
         "obstacles": [asdict(found) for found in routed.found],
+        "left_at": {name: [asdict(found) for found in left] for name, left in routed.left.items()},
         "refused_by": _refused(site, submission),
         "notes": [NO_LOGIN] if isinstance(site.doors[0], RestDoor) else [],
         "decision": show.decision_facts(routed.decision),

@@ -5,8 +5,8 @@ The command line and the Python API begin here, so that both choose alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from westward.errors import InputError
@@ -15,11 +15,12 @@ from westward.federation.router import route
 from westward.federation.snapshot import take_snapshot
 from westward.jobs.template import Composed, compose_job
 from westward.model.batchscript import BatchScript
-from westward.model.decision import Decision
+from westward.model.decision import Decision, Rejection
 from westward.model.job import JobSpec
 from westward.model.site import Catalogue, Site
 from westward.slurm.obstacles import Obstacle, obstacles
 from westward.slurm.routed import spec_of
+from westward.slurm.translating import adapted, left_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Routed:
         home: the site that it is made for.
         found: what ties it there.
         portable: nothing does, or its user says so.
+        left: by other site: what would still tie it to its home there, the maps of both sites considered.
     """
 
     spec: JobSpec
@@ -37,6 +39,7 @@ class Routed:
     decision: Decision
     found: Sequence[Obstacle]
     portable: bool
+    left: Mapping[str, Sequence[Obstacle]] = field(default_factory=dict)
 
 
 def decide(
@@ -61,6 +64,8 @@ def decide_script(
 ) -> Routed:
     """Where a script goes: to `site`, else home, else, if nothing ties it there or it is declared `portable`, where the policy says.
 
+    What the maps of its home and of another site know ties it to neither: there its options are given anew in that site's words.
+
     Raises:
         NotFound: there is no such site, or none at all.
         InputError: the script cannot be meant, its home cannot be told, or a site cannot be chosen for it.
@@ -73,15 +78,44 @@ def decide_script(
     any_site = home_site(sites, site or min(sites, default=None))
     found = obstacles(script, any_site)
     free = portable or not found
-    home = any_site if free else home_site(sites, site)
+    home = any_site if free else _made_for(sites, site)
     if home is not any_site:
         found = obstacles(script, home)
-    if site is not None or not free:
-        return Routed(spec, home, pinned(script, home, catalogue, now), found, free)
+    left = {} if free else {name: left_at(found, home, other) for name, other in sites.items() if other is not home}
+    if site is not None:
+        named = sites[site]
+        return Routed(_at(spec, found, home, named), named, pinned(script, named, catalogue, now), found, free, left)
+    fit = {name: other for name, other in sites.items() if free or other is home or not left[name]}
+    if not free and len(fit) == 1:
+        return Routed(spec, home, pinned(script, home, catalogue, now), found, free, left)
     if script.value("time") is None:
         raise InputError(
             f"{script.file}: a site is chosen for a job with a time limit", "add #SBATCH --time=..., or name the --site"
         )
     asked = compose_job("command", ["command=[true]", *([f"policy={policy}"] if policy else [])])
-    snapshot = take_snapshot(sites)
-    return Routed(spec, home, route(spec, asked.policy, asked.region, catalogue, snapshot, now), found, free)
+    decision = route(spec, asked.policy, asked.region, replace(catalogue, sites=fit), take_snapshot(fit), now)
+    tied = [Rejection(name, _tied(each)) for name, each in sorted(left.items()) if each]
+    decision = replace(decision, rejections=(*decision.rejections, *tied))
+    if decision.chosen is not None:
+        spec = _at(spec, found, home, sites[decision.chosen.site])
+    return Routed(spec, home, decision, found, free, left)
+
+
+def _made_for(sites: Mapping[str, Site], named: str | None) -> Site:
+    """The site that a script is made for: the one described as home, else the one that is named, else as `home_site` finds it."""
+    described = [each for each in sites.values() if each.home]
+    return described[0] if named is not None and len(described) == 1 else home_site(sites, named)
+
+
+def _at(spec: JobSpec, found: Sequence[Obstacle], home: Site, other: Site) -> JobSpec:
+    """The job as it is submitted at a site: where that is not its home, with the options that the maps translate."""
+    if spec.script is None or other is home:
+        return spec
+    script = adapted(spec.script, found, home, other)
+    return replace(spec, script=script, account=script.value("account"), qos=script.value("qos"))
+
+
+def _tied(left: Sequence[Obstacle]) -> str:
+    count = f"{len(left)} things tie" if len(left) > 1 else "1 thing ties"
+    first = left[0]
+    return f"{count} the script to its home, first {first.what}" + (f" (line {first.line})" if first.line else "")

@@ -24,12 +24,18 @@ class Obstacle:
         what: the words in question.
         why: what is wrong with them elsewhere.
         remedy: how to get rid of it.
+        kind: the kind of name in it that a site's map may know ("accounts", "paths", ...), "" for none.
+        names: these names.
+        option: the option that names them, which can be given anew at another site; "" for the script's body, which is not changed.
     """
 
     line: int | None
     what: str
     why: str
     remedy: str
+    kind: str = ""
+    names: tuple[str, ...] = ()
+    option: str = ""
 
 
 _LEAVE_OUT = "leave it out: the site's own {} is taken, which its description may name"
@@ -50,6 +56,9 @@ _NAMES = {
     "bbf": ("burst buffers are a site's own", "leave it out"),
     "chdir": ("the directory is on the file system of one site", "leave it out: the job then starts in the site's root"),
 }  # fmt: skip
+# the options whose value a site's map may translate
+_MAPPED = {"account": "accounts", "partition": "partitions", "qos": "qos", "chdir": "paths"}
+_LOADS = re.compile(r"(?:module\s+load|ml(?:\s+load)?)\s+(?P<words>[\w./+@ \t-]+)", re.ASCII)
 _FILES = ("output", "error", "input")
 _CONTAINERS = ("container", "container-id", "container-image")
 # what every system has, as far as scripts use it
@@ -108,12 +117,18 @@ def _of_options(script: BatchScript, site: Site) -> Iterator[Obstacle]:
     for name, given in script.options.items():
         if name in _NAMES:
             why, remedy = _NAMES[name]
-            yield Obstacle(given.line, _said(given), why, remedy)
+            kind = _MAPPED.get(name, "")
+            yield Obstacle(
+                given.line, _said(given), why, remedy, kind, (given.value or "",) if kind else (), name if kind else ""
+            )
         elif name in _FILES or name in _CONTAINERS:
             path = given.value or ""
             if path.startswith("/") and not _is_everywhere(path):
                 remedy = "write it relative to the job's directory" if name in _FILES else "name an image of a registry"
-                yield Obstacle(given.line, _said(given), _where(path, site), remedy)
+                where = _where(path, site)
+                yield Obstacle(
+                    given.line, _said(given), where, remedy, "paths", (path,), name if name in _FILES else ""
+                )
         elif name in ("gres", "tres-per-task") and re.search(
             r"(?:^|,)(?!(?:gres/)?gpu\b|cpu\b|mem\b)", given.value or ""
         ):
@@ -147,7 +162,9 @@ def _of_a_line(number: int, line: str, site: Site) -> Iterator[Obstacle]:
     for form, why, remedy in _LINE_FORMS:
         for match in form.finditer(line):
             taken.append(match.span())
-            yield Obstacle(number, match[0].strip(" ;&|("), why, remedy)
+            loads = _LOADS.fullmatch(match[0].strip(" ;&|("))
+            modules = tuple(loads["words"].split()) if loads else ()
+            yield Obstacle(number, match[0].strip(" ;&|("), why, remedy, "modules" if modules else "", modules)
 
     def free(form: re.Pattern[str]) -> Iterator[re.Match[str]]:
         for match in form.finditer(line):
@@ -170,6 +187,8 @@ def _of_a_line(number: int, line: str, site: Site) -> Iterator[Obstacle]:
                 match[0],
                 _where(match[0], site),
                 "bring it along, or declare with --portable that every site has it",
+                "paths",
+                (match[0],),
             )
     for match in free(_LOCAL_FILE):
         why = "it is taken from the job's directory, which is another one elsewhere"
