@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from unit.federation.worlds import site as a_site
-from westward.errors import InputError, Unreachable
+from westward.errors import InputError, StorageError, Unreachable, Unsafe
 from westward.jobs import collect as module
-from westward.jobs.collect import collect, open_log, results_dir
+from westward.jobs.collect import collect, copy_outputs, open_log, results_dir
 from westward.model.job import JobState, JobStatus, Submission
+from westward.model.result import JobResult
 from westward.model.site import Site
 from westward.slurm.files import SiteFiles
 from westward.store.ledger import Intent, Job, Ledger
@@ -311,3 +312,34 @@ class TestArray:
 def test_a_job_that_is_no_array_has_no_tasks(ended: Ended, site: Site, directory: Path) -> None:
     with pytest.raises(InputError, match="is no array"), open_log(ended(), site, task=0):
         pass
+
+
+class TestCopies:
+    """Where the user wants them, and nothing of his is lost."""
+
+    @pytest.fixture
+    def result(self, ended: Ended, site: Site, directory: Path) -> JobResult:
+        (directory / "sub").mkdir()
+        (directory / "a.txt").write_text("a")
+        (directory / "sub" / "b.txt").write_text("b")
+        return collect(ended(outputs=("a.txt", "sub/b.txt", "missing.txt")), site)
+
+    def test_what_there_is_under_its_names(self, result: JobResult, tmp_path: Path) -> None:
+        there = tmp_path / "new" / "here"
+        assert copy_outputs(result, there) == [there / "a.txt", there / "sub" / "b.txt"]
+        assert ((there / "a.txt").read_text(), (there / "sub" / "b.txt").read_text()) == ("a", "b")
+
+    def test_nothing_is_overwritten_and_then_nothing_is_copied(self, result: JobResult, tmp_path: Path) -> None:
+        (tmp_path / "here" / "sub").mkdir(parents=True)
+        (tmp_path / "here" / "sub" / "b.txt").symlink_to("nowhere")
+        with pytest.raises(Unsafe, match=r"b.txt' would be overwritten; nothing was copied"):
+            copy_outputs(result, tmp_path / "here")
+        assert not (tmp_path / "here" / "a.txt").exists()
+        copy_outputs(result, tmp_path / "here", force=True)
+        assert not (tmp_path / "here" / "sub" / "b.txt").is_symlink()
+        assert [path.name for path in (tmp_path / "here").iterdir()] in (["a.txt", "sub"], ["sub", "a.txt"])
+
+    def test_a_place_that_cannot_be_written(self, result: JobResult, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StorageError, match="cannot write"):
+            copy_outputs(result, tmp_path / "file" / "here")

@@ -22,7 +22,7 @@ from westward.model.site import Power, Prices, ShellDoor, Site
 from westward.process import Completed
 from westward.slurm.client import InDoubt
 from westward.slurm.commands import Request
-from westward.slurm.files import MountedFiles, RemoteFiles, open_files
+from westward.slurm.files import MountedFiles, Part, RemoteFiles, open_files
 from westward.slurm.remote import RemoteCommands
 
 SECRET = b"a file of the user's own, outside of the site"
@@ -294,3 +294,19 @@ def test_a_site_with_no_way_to_its_files(site: Site) -> None:
 @pytest.fixture
 def site() -> Site:
     return Site("west", "west", "r", "p", (), {}, "/shared", Prices(), Power(), {})
+
+
+@pytest.mark.parametrize("way", ["files", "remote"])
+def test_a_part_of_a_file_and_how_long_the_whole_is(way: str, mount: Path, request: pytest.FixtureRequest) -> None:
+    reads: MountedFiles | RemoteFiles = request.getfixturevalue(way)
+    path = "/shared/me/job/log" if way == "files" else str(mount / "me" / "job" / "log")
+    text = bytes(range(256)) * 4000
+    (mount / "me" / "job" / "log").write_bytes(text)
+    assert reads.part(path, 0, 10) == Part(text[:10], len(text))
+    assert reads.part(path, 1000, 500_000) == Part(text[1000:501_000], len(text)), "in many requests at once"
+    assert reads.part(path, len(text) - 3, 10) == Part(text[-3:], len(text))
+    assert reads.part(path, len(text) + 3, 10) == Part(b"", len(text))
+    (mount / "me" / "job" / "log").write_bytes(b"new")
+    assert reads.part(path, 0, 10) == Part(b"new", 3)
+    with pytest.raises(FileNotFoundError):
+        reads.part(f"{path}.1", 0, 10)

@@ -102,7 +102,7 @@ def _values(template: str) -> Iterator[tuple[str, list[str]]]:
             allowed = choices.get(key) or ([value] if isinstance(value, int | float | str) else [])
             yield key, [_text(each) for each in allowed if "${" not in str(each)]
     for key in COMMON_KEYS:
-        if key not in written:
+        if key not in written and key != "policy":
             yield key, ["true", "false"] if key in ("requeue", "idempotent") else []
 
 

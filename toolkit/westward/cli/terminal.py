@@ -5,11 +5,12 @@ from __future__ import annotations
 import codecs
 import re
 
-# ECMA-48: control sequences, strings up to their end, and other escapes; in the form with ESC and in that of C1 characters
+# ECMA-48: control sequences, strings up to their end, other escapes, and control characters; in the form with ESC and in that of C1 characters
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)(?P<parameters>[0-?]*)[ -/]*(?P<final>[@-~])"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]).{0,4096}?(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-Z\\^-~]",
+    r"|\x1b[ -/]*[0-Z\\^-~]"
+    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]",
     re.DOTALL,
 )
 # what has begun and not ended in this piece
@@ -17,7 +18,6 @@ _BEGUN = re.compile(
     r"(?:(?:\x1b\[|\x9b)[0-?]*[ -/]*|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])(?:(?!\x07|\x1b\\|\x9c).)*|\x1b[ -/]*)\Z",
     re.DOTALL,
 )
-_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _COLOUR = re.compile(r"[0-9;:]*")
 _LONGEST = 4096
 
@@ -38,7 +38,7 @@ class Harmless:
         begun = _BEGUN.search(text[-_LONGEST:])  # what is longer is no sequence that a program writes
         self._begun = begun[0] if begun else ""
         text = text[: len(text) - len(self._begun)]
-        return _CONTROLS.sub("", _SEQUENCE.sub(_kept, text))
+        return _SEQUENCE.sub(_kept, text)
 
 
 def _kept(found: re.Match[str]) -> str:

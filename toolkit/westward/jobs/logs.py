@@ -45,13 +45,13 @@ def stdout_path(job: Job, task: int | None = None) -> str:
 
 def stderr_path(job: Job, task: int | None = None) -> str | None:
     """Where it writes its stderr, where that is a file of its own; None where it goes to stdout's. Raises as `stdout_path`."""
-    wanted = job.submission.options.get("error")
+    beside, wanted = stdout_path(job, task), job.submission.options.get("error")
     if not wanted or wanted.startswith("/dev/"):
         return None
     # a script of the user's own starts in its directory; one of ours is told to start in the root, and makes its directory itself
     start = job.submission.root if job.submission.arguments is None else job.submission.directory
     path = _filled(job, posixpath.join(start, wanted), task)
-    return path if path != stdout_path(job, task) else None
+    return path if path != beside else None
 
 
 def _filled(job: Job, pattern: str, task: int | None) -> str:

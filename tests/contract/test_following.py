@@ -1,0 +1,249 @@
+"""Submit and walk away: what a user sees afterwards, from whatever shell, of real jobs at real clusters."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contract.clusters import PLAIN, Lab, wait_until, westward
+from westward.model.job import JobState
+
+pytestmark = pytest.mark.lab
+WESTWARD = [sys.executable, "-m", "westward.cli.main"]
+TALKS = "command=[bash,-c,'for i in 1 2 3 4 5 6; do echo out $i; echo err $i >&2; sleep 1; done']"
+TALKED = "".join(f"out {i}\nerr {i}\n" for i in range(1, 7))
+
+
+def started(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([*WESTWARD, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str], within_s: float = 60) -> tuple[int, str, str]:
+    try:
+        out, err = process.communicate(timeout=within_s)
+    finally:
+        process.kill()
+    assert "Traceback" not in err, err
+    return process.returncode, out, err
+
+
+def test_it_returns_at_once_and_says_how_to_go_on(clusters: Lab) -> None:
+    began = time.monotonic()
+    said = westward("submit", *PLAIN, "command=[sleep,8]", "--site", clusters.site("west"))
+    assert said.status == 0, said
+    key = said.out.split(" is job ")[1].split()[0]
+    assert time.monotonic() - began < 8, "it waited for the job"
+    assert f"westward watch {key}" in said.out and f"westward logs -f {key}" in said.out
+    assert f"westward results {key}" in said.out
+    assert westward("results", key).status == 2, "it has not ended yet"
+    assert westward("watch", key).status == 0
+    assert westward("results", key).status == 0
+
+
+def test_the_terminal_is_closed_after_submit_and_another_picks_the_job_up(clusters: Lab) -> None:
+    """A shell in a terminal of its own, which goes away with all that runs in it as soon as the job is there."""
+    name = f"walked-away-{os.getpid()}"
+    words = [*PLAIN, "command=[bash,-c,'sleep 5; echo done']", f"name={name}", "--site", clusters.site("east")]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*WESTWARD, "submit", *words, "--wait"])
+
+    def jobs() -> list[dict[str, Any]]:
+        return [job for job in westward("jobs", "--json").json if job["name"] == name]
+
+    try:
+        wait_until(lambda: any(job["phase"] == "released" for job in jobs()), "it was not submitted")
+    finally:
+        os.killpg(pid, signal.SIGHUP)
+        os.close(terminal)
+        os.waitpid(pid, 0)
+    (job,) = jobs()
+    assert westward("watch", job["key"]).status == 0
+    assert westward("logs", job["key"]).out == "done\n"
+    (job,) = jobs()
+    assert (job["state"], job["attempts"]) == ("COMPLETED", 1)
+    assert clusters.accounted("east", job["slurm_name"]) == [(str(job["slurm_job_id"]), "COMPLETED")]
+
+
+def test_wait_ends_with_the_job_and_its_exit_code(clusters: Lab) -> None:
+    said = westward("submit", *PLAIN, "command=[bash,-c,'exit 3']", "--wait")
+    assert (said.status, "FAILED with exit code 3" in said.err) == (1, True)
+    points = ["name=a,b", "command=[bash,-c,'[ ${name} = a ]']"]
+    said = westward("submit", *PLAIN, *points, "-m", "--wait")
+    assert said.status == 1, said
+    assert "1 of 2 jobs failed" in said.err and "FAILED with exit code 1" in said.err
+    assert len([line for line in said.out.splitlines() if "COMPLETED" in line]) == 1
+
+
+class TestLogs:
+    def test_are_followed_over_ssh_until_the_job_ends(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        job = submit(*PLAIN, TALKS, "--site", clusters.site("west"))
+        follower = started("logs", "-f", job["key"])
+        wait_until(lambda: "out 2" in westward("logs", job["key"]).out, "it writes nothing")
+        assert westward("jobs", "--json").json[0]["phase"] == "released", "it is read while it runs"
+        status, out, err = ended(follower)
+        assert (status, out) == (0, TALKED), err
+        assert f"job {job['key']} ended COMPLETED" in err
+        assert westward("logs", job["key"], "--tail", "2").out == "out 6\nerr 6\n"
+
+    def test_are_followed_through_a_mount(
+        self, clusters: Lab, submit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The site's files are on a file system of this host, and its commands behind slurmrestd alone."""
+        described = Path(os.environ["WESTWARD_STATE_DIR"]) / "labs" / clusters.name / "sites"
+        site = yaml.safe_load((described / f"{clusters.site('east')}.yaml").read_text())
+        (door,) = [door for door in site["access"]["doors"] if door["door"] == "rest"]
+        shared = tmp_path / "shared"
+        shared.mkdir()
+        site |= {"name": "mounted", "root": "/tmp", "access": {"doors": [door], "files": {"/tmp": str(shared)}}}
+        sites = tmp_path / "config" / "westward" / "sites"
+        sites.mkdir(parents=True)
+        (sites / "mounted.yaml").write_text(yaml.safe_dump(site))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+        job = submit(*PLAIN, "command=[bash,-c,'sleep 6; exit 4']", "--site", "mounted")
+        log = shared / f"{job['slurm_name']}.out"  # written by us, as a file system would show what a node wrote
+        log.write_text("one\n")
+        follower = started("logs", "-f", job["key"])
+        time.sleep(2)
+        with log.open("a") as more:
+            more.write("two\n")
+        status, out, err = ended(follower)
+        assert (status, out) == (1, "one\ntwo\n"), err
+        assert "ended FAILED with exit code 4" in err
+
+    def test_of_a_job_that_waits_say_so_and_begin_with_it(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        east = clusters.site("east")
+        first = submit(*PLAIN, "command=[sleep,6]", "--site", east)
+        job = submit(*PLAIN, "command=[echo,hello]", f"depends_on=['afterok:{first['key']}']", "--site", east)
+        status, out, err = ended(started("logs", "-f", job["key"]))
+        assert (status, out) == (0, "hello\n"), err
+        assert f"job {job['key']} has not started: PENDING" in err
+
+    def test_of_a_script_with_a_file_for_stderr(self, clusters: Lab, tmp_path: Path) -> None:
+        script = tmp_path / "two.sh"
+        script.write_text(
+            "#!/bin/sh\n#SBATCH -t 5 -o out-%j.txt -e err-%j.txt\necho out; echo err >&2; sleep 2; echo more\n"
+        )
+        said = westward("route", "--site", clusters.site("west"), "--json", str(script))
+        assert said.status == 0, said
+        status, out, err = ended(started("logs", "-f", said.json["key"]))
+        assert (status, out) == (0, "out\nmore\n"), err
+        assert "err\n" in err
+
+    def test_of_one_task_end_with_it(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        words = ["array=0-1", "command=[bash,-c,'echo task $SLURM_ARRAY_TASK_ID; sleep $((SLURM_ARRAY_TASK_ID * 60))']"]
+        job = submit(*PLAIN, *words, "--site", clusters.site("west"))
+        status, out, err = ended(started("logs", "-f", job["key"], "--task", "0"), within_s=40)
+        assert (status, out) == (0, "task 0\n"), err
+        assert f"task 0 of job {job['key']} ended COMPLETED" in err
+
+    def test_go_on_when_the_site_comes_back(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        job = submit(*PLAIN, TALKS.replace("sleep 1", "sleep 3"), "--site", clusters.site("west"))
+        follower = started("logs", "-f", job["key"])
+        wait_until(lambda: "out 1" in westward("logs", job["key"]).out, "it writes nothing")
+        clusters.exec("west-ctl", "pkill", "-u", "researcher", "sshd")  # every connection of ours
+        status, out, err = ended(follower, within_s=90)
+        assert (status, out) == (0, TALKED), err
+
+
+class TestWatch:
+    def test_many_at_once_each_change_a_line(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        good = submit(*PLAIN, "command=[sleep,3]", "--site", clusters.site("west"))
+        bad = submit(*PLAIN, "command=[bash,-c,'sleep 5; exit 9']", "--site", clusters.site("east"))
+        status, out, err = ended(started("watch", good["key"], bad["key"], "--json"))
+        assert (status, "1 of 2 jobs failed" in err) == (1, True), err
+        changes = [json.loads(line) for line in out.splitlines()]
+        last = {change["key"]: change for change in changes if change["change"] == "job"}
+        assert {key: change["state"] for key, change in last.items()} == {
+            good["key"]: "COMPLETED",
+            bad["key"]: "FAILED",
+        }
+        assert all(len([c for c in changes if c["key"] == key]) <= 4 for key in last), "only changes are told"
+
+    def test_all_that_go_on_on_a_terminal_until_q(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        job = submit(*PLAIN, "command=[sleep,60]", "walltime='00:05:00'", "--site", clusters.site("west"))
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ |= {"COLUMNS": "140", "LINES": "40", "TERM": "xterm"}
+            os.execv(sys.executable, [*WESTWARD, "watch"])
+        shown, until = b"", time.monotonic() + 40
+        while b"5 min" not in shown or b"RUNNING" not in shown:
+            assert time.monotonic() < until, shown
+            shown += os.read(terminal, 65536)
+        os.write(terminal, b"q")
+        try:
+            while True:
+                shown += os.read(terminal, 65536)
+        except OSError:  # it has ended
+            pass
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        text = shown.decode()
+        assert job["key"] in text and clusters.site("west") in text and "ends by" in text
+        assert "the job goes on" in text
+
+
+class TestExplain:
+    def test_a_job_that_waits_for_what_is_in_use(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        east = clusters.site("east")
+        taken = ["command=[sleep,300]", "nodes=2", "cpus_per_task=8", "--site", east]
+        first, second = submit(*PLAIN, *taken), submit(*PLAIN, *taken)
+
+        def told() -> Any:
+            return westward("explain", second["key"], "--json").json
+
+        wait_until(lambda: told()["reason"] == "Resources", told)
+        said = westward("explain", second["key"]).out
+        assert "what it asks for is not free yet (Resources)" in said
+        assert "named by --site" in said and f"as Slurm job {second['slurm_job_id']}" in said
+        running = westward("explain", first["key"]).out
+        assert "it runs, for" in running and "of 5 min that it may take" in running
+        assert f"westward logs -f {first['key']}" in running
+
+    def test_one_that_failed(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        job = submit(*PLAIN, "command=[bash,-c,'kill -9 $$']")
+        assert westward("watch", job["key"]).status == 1
+        told = westward("explain", job["key"], "--json").json
+        assert told["state"] == JobState.FAILED and "SIGKILL" in told["now"][0], told
+        events = [event["what"] for event in told["events"]]
+        assert events[0] == "written into the ledger" and events[-1] == "ended FAILED"
+        assert any(event.startswith("started on ") for event in events)
+        assert told["forecast"]["cost"] > 0 and told["forecast"]["started"]
+        assert [out["site"] for out in told["decision"]["offers"]]
+
+    def test_one_that_ran_into_its_limit(self, clusters: Lab, submit: Callable[..., Any]) -> None:
+        job = submit(*PLAIN, "command=[sleep,900]", "walltime='00:01:00'", "--site", clusters.site("west"))
+        assert westward("watch", job["key"], timeout_s=240).status == 1
+        said = westward("explain", job["key"]).out
+        assert "its time limit of 00:01:00 was reached" in said and "walltime=" in said
+
+    def test_one_that_no_cluster_took(self, clusters: Lab) -> None:
+        assert westward("submit", *PLAIN, "account=nobody", "name=refused").status == 2
+        job = next(job for job in westward("jobs", "--json").json if job["name"] == "refused")
+        said = westward("explain", job["key"]).out
+        assert "it is at no cluster, and will be at none" in said and "refuses" in said
+
+
+def test_results_go_where_they_are_wanted(clusters: Lab, tmp_path: Path) -> None:
+    words = ["launcher=none", "outputs=[a.txt,b.txt]", "command=[bash,-c,'echo a > a.txt; exit 5']"]
+    said = westward("submit", "command", *words, "--json")
+    key = said.json["key"]
+    assert westward("watch", key).status == 1
+    fetched = westward("results", key, "--output-dir", str(tmp_path / "here"))
+    assert fetched.status == 1 and "exit code 5" in fetched.err
+    assert (tmp_path / "here" / "a.txt").read_text() == "a\n", "what is there of a job that failed"
+    (tmp_path / "here" / "a.txt").write_text("mine")
+    again = westward("results", key, "--output-dir", str(tmp_path / "here"))
+    assert again.status == 5 and (tmp_path / "here" / "a.txt").read_text() == "mine"
+    assert westward("results", key, "--output-dir", str(tmp_path / "here"), "--force").status == 1
+    assert (tmp_path / "here" / "a.txt").read_text() == "a\n"
