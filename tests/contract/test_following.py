@@ -86,9 +86,27 @@ def test_wait_ends_with_the_job_and_its_exit_code(clusters: Lab) -> None:
     assert len([line for line in said.out.splitlines() if "COMPLETED" in line]) == 1
 
 
+@pytest.fixture
+def over_ssh(clusters: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The western cluster as one who has an ssh key and no file system of it."""
+    described = Path(os.environ["WESTWARD_STATE_DIR"]) / "labs" / clusters.name / "sites"
+    site = yaml.safe_load((described / f"{clusters.site('west')}.yaml").read_text())
+    doors = [door for door in site["access"]["doors"] if door["door"] == "shell"]
+    sites = tmp_path / "config" / "westward" / "sites"
+    sites.mkdir(parents=True)
+    (sites / "far.yaml").write_text(yaml.safe_dump(site | {"name": "far", "access": {"doors": doors}}))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return "far"
+
+
 class TestLogs:
-    def test_are_followed_over_ssh_until_the_job_ends(self, clusters: Lab, submit: Callable[..., Any]) -> None:
-        job = submit(*PLAIN, TALKS, "--site", clusters.site("west"))
+    @pytest.mark.parametrize("way", ["ssh", "mount"])
+    def test_are_followed_until_the_job_ends(
+        self, clusters: Lab, submit: Callable[..., Any], way: str, request: pytest.FixtureRequest
+    ) -> None:
+        """The lab's own descriptions name a directory of this host that its nodes share."""
+        site = request.getfixturevalue("over_ssh") if way == "ssh" else clusters.site("west")
+        job = submit(*PLAIN, TALKS, "--site", site)
         follower = started("logs", "-f", job["key"])
         wait_until(lambda: "out 2" in westward("logs", job["key"]).out, "it writes nothing")
         assert westward("jobs", "--json").json[0]["phase"] == "released", "it is read while it runs"
@@ -96,31 +114,6 @@ class TestLogs:
         assert (status, out) == (0, TALKED), err
         assert f"job {job['key']} ended COMPLETED" in err
         assert westward("logs", job["key"], "--tail", "2").out == "out 6\nerr 6\n"
-
-    def test_are_followed_through_a_mount(
-        self, clusters: Lab, submit: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The site's files are on a file system of this host, and its commands behind slurmrestd alone."""
-        described = Path(os.environ["WESTWARD_STATE_DIR"]) / "labs" / clusters.name / "sites"
-        site = yaml.safe_load((described / f"{clusters.site('east')}.yaml").read_text())
-        (door,) = [door for door in site["access"]["doors"] if door["door"] == "rest"]
-        shared = tmp_path / "shared"
-        shared.mkdir()
-        site |= {"name": "mounted", "root": "/tmp", "access": {"doors": [door], "files": {"/tmp": str(shared)}}}
-        sites = tmp_path / "config" / "westward" / "sites"
-        sites.mkdir(parents=True)
-        (sites / "mounted.yaml").write_text(yaml.safe_dump(site))
-        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-        job = submit(*PLAIN, "command=[bash,-c,'sleep 6; exit 4']", "--site", "mounted")
-        log = shared / f"{job['slurm_name']}.out"  # written by us, as a file system would show what a node wrote
-        log.write_text("one\n")
-        follower = started("logs", "-f", job["key"])
-        time.sleep(2)
-        with log.open("a") as more:
-            more.write("two\n")
-        status, out, err = ended(follower)
-        assert (status, out) == (1, "one\ntwo\n"), err
-        assert "ended FAILED with exit code 4" in err
 
     def test_of_a_job_that_waits_say_so_and_begin_with_it(self, clusters: Lab, submit: Callable[..., Any]) -> None:
         east = clusters.site("east")
@@ -148,13 +141,32 @@ class TestLogs:
         assert (status, out) == (0, "task 0\n"), err
         assert f"task 0 of job {job['key']} ended COMPLETED" in err
 
-    def test_go_on_when_the_site_comes_back(self, clusters: Lab, submit: Callable[..., Any]) -> None:
-        job = submit(*PLAIN, TALKS.replace("sleep 1", "sleep 3"), "--site", clusters.site("west"))
+    def test_go_on_when_the_site_comes_back(self, clusters: Lab, submit: Callable[..., Any], over_ssh: str) -> None:
+        job = submit(*PLAIN, TALKS.replace("sleep 1", "sleep 4"), "--site", over_ssh)
         follower = started("logs", "-f", job["key"])
         wait_until(lambda: "out 1" in westward("logs", job["key"]).out, "it writes nothing")
-        clusters.exec("west-ctl", "pkill", "-u", "researcher", "sshd")  # every connection of ours
+        clusters.exec("west-ctl", "pkill", "-STOP", "-o", "sshd")  # nobody new is let in
+        others = "listener=$(pgrep -o sshd); for p in $(pgrep sshd); do [ $p = $listener ] || kill -9 $p; done"
+        clusters.exec("west-ctl", "sh", "-c", f"{others}; true")  # and those who are in are thrown out
+        try:
+            time.sleep(8)
+        finally:
+            clusters.exec("west-ctl", "pkill", "-CONT", "-o", "sshd")
         status, out, err = ended(follower, within_s=90)
         assert (status, out) == (0, TALKED), err
+        assert err.count("may well go on there") <= 1 and "Traceback" not in err
+
+    def test_of_a_job_that_is_put_back_begin_anew_with_it(
+        self, clusters: Lab, submit: Callable[..., Any], over_ssh: str
+    ) -> None:
+        says = "command=[bash,-c,'echo attempt $SLURM_RESTART_COUNT; sleep 6']"
+        job = submit(*PLAIN, says, "requeue=true", "--site", over_ssh)
+        follower = started("logs", "-f", job["key"])
+        wait_until(lambda: "attempt" in westward("logs", job["key"]).out, "it writes nothing")
+        clusters.exec("west-ctl", "scontrol", "requeue", str(job["slurm_job_id"]))
+        status, out, err = ended(follower, within_s=240)
+        assert status == 0 and out == "attempt \nattempt 1\n", (out, err)
+        assert "was put back into the queue" in err
 
 
 class TestWatch:
