@@ -12,8 +12,8 @@ import pytest
 from unit.store.test_ledger import let_go
 from westward.cli import complete
 from westward.directories import config_dir, state_path
-from westward.jobs.jobconfig import CONF
 from westward.jobs.template import common_keys
+from westward.jobs.templatefiles import names
 from westward.store.ledger import Ledger
 
 PROGRAM = "import sys; sys.argv[0] = 'westward'; from westward.cli.main import main; main()"
@@ -92,8 +92,8 @@ class TestTemplates:
         assert list(complete.COMMON_KEYS) == common_keys()
 
     def test_every_template_can_be_read(self) -> None:
-        for file in (CONF / "job").glob("*.yaml"):
-            assert dict(complete._values(file.stem))
+        for name in names("job"):
+            assert dict(complete._values(name))
 
 
 def test_sites_by_name() -> None:
@@ -136,3 +136,21 @@ def test_completion_can_be_installed(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "_WESTWARD_COMPLETE" in (tmp_path / ".bash_completions" / "westward.sh").read_text()
+
+
+def test_templates_of_the_user_s_own(tmp_path: Path) -> None:
+    own = tmp_path / "own" / "job"
+    own.mkdir(parents=True)
+    head = "# @package _global_\n"
+    (own / "train.yaml").write_text(f"{head}description: trains\ncommand: [train]\nepochs: 3\n")
+    (own / "gemm.yaml").write_text(
+        f"{head}defaults: [/shipped/job/gemm]\nsize: 77\ncolour: red\nchoices: {{colour: [red, blue]}}\n"
+    )
+    (own / "other.yaml").write_text("of: another program")
+    environment = {"WESTWARD_CONF": str(tmp_path / "own")}
+    assert tab("westward submit tra", **environment) == ["train"]
+    assert tab("westward submit oth", **environment) == []
+    assert tab("westward submit train ep", **environment) == ["epochs=", "epochs=3"]
+    assert tab("westward submit gemm si", **environment) == ["size=", "size=77"]
+    assert tab("westward submit gemm dtype=", **environment) == ["f32", "f64"], "as what it extends has it"
+    assert tab("westward submit gemm colour=b", **environment) == ["blue"]

@@ -14,7 +14,7 @@ from unit.jobs.world import KNOWN, World, decision, submit
 from westward.errors import InputError, Unreachable
 from westward.jobs import following as module
 from westward.jobs.following import Follower
-from westward.model.job import Array, Attempt, JobState, JobStatus, Usage
+from westward.model.job import Array, JobState
 from westward.slurm.files import Part, SiteFiles, open_files
 from westward.store.ledger import Job
 
@@ -188,21 +188,17 @@ def test_the_last_lines_of_what_is_there_and_then_all(world: World, followed: Fo
 
 
 class TestATaskOfAnArray:
-    def attempt(self, job: Job, task: int, state: JobState) -> Attempt:
-        return Attempt(JobStatus(job.job_id or 0, job.submission.name, state), Usage(1, {}), task=task)
-
-    def test_ends_before_the_others(self, world: World, followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
-        job = submit(world, array=Array("0-1"))
-        monkeypatch.setattr(
-            module.Jobs, "attempts", lambda *_: [self.attempt(job, 0, JobState.FAILED), self.attempt(job, 1, JobState.RUNNING)]
-        )  # fmt: skip
-        (followed.root / Path(job.submission.stdout.replace("%a", "0")).name).write_text("task 0\n")
+    def test_ends_before_the_others(self, world: World, followed: Followed) -> None:
+        job = submit(world, array=Array("0-3"))
+        (followed.root / Path(job.submission.stdout.replace("%a", "2")).name).write_text("task 2\n")
         followed.happens = [
-            followed.becomes(job, JobState.RUNNING, tasks={JobState.RUNNING: 2}),
-            followed.becomes(job, JobState.RUNNING, reason="x", tasks={JobState.RUNNING: 1, JobState.FAILED: 1}),
+            followed.becomes(job, JobState.RUNNING, task_ids={JobState.RUNNING: "0-3"}),
+            followed.becomes(
+                job, JobState.RUNNING, reason="x", task_ids={JobState.RUNNING: "1", JobState.FAILED: "0,2-3"}
+            ),
         ]
-        assert followed.follow(job, task=0) is JobState.FAILED
-        assert followed.out == b"task 0\n"
+        assert followed.follow(job, task=2) is JobState.FAILED
+        assert followed.out == b"task 2\n"
 
     def test_has_to_be_named(self, world: World, followed: Followed) -> None:
         with pytest.raises(InputError, match="is an array"):

@@ -15,7 +15,7 @@ from rich.text import Text
 from westward.cli import show
 from westward.cli.arguments import JobNames
 from westward.cli.keypress import pauses
-from westward.errors import JobFailed
+from westward.errors import JobFailed, NotFound
 from westward.model.job import JobState
 from westward.model.units import format_duration
 from westward.store.ledger import OPEN, Job, Ledger, SiteWord
@@ -28,7 +28,7 @@ NAMED = 10  # jobs that an error names
 
 
 def watch(names: JobNames = None, as_json: show.AsJson = False) -> None:
-    """Follow jobs live: all that go on, or those that are named. One alone is followed to its end, and its results are shown.
+    """Follow jobs live: all that go on, or those (and the sweeps) that are named. One alone is followed to its end, and its results are shown.
 
     q or Ctrl-C ends the watching, never a job. Off a terminal each change is a line; with --json each is an object on a line of its own.
     """
@@ -39,7 +39,7 @@ def watch(names: JobNames = None, as_json: show.AsJson = False) -> None:
     ledger, sites = Ledger(), known_sites()
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
-        named = list(dict.fromkeys(ledger.find(name).key for name in names or ()))
+        named = list(dict.fromkeys(key for name in names or () for key in _meant(ledger, name)))
         if len(named) == 1:
             job = watch_to_end(running, ledger, ledger.get(named[0]), live=not as_json)
         else:
@@ -48,6 +48,21 @@ def watch(names: JobNames = None, as_json: show.AsJson = False) -> None:
         finish(job, sites, as_json)
     elif named:
         refuse_failed(jobs)
+
+
+def _meant(ledger: Ledger, name: str) -> list[str]:
+    """The jobs that a user names: one, or all that a sweep has made.
+
+    Raises:
+        NotFound, InputError: none, or several, are meant by that.
+    """
+    try:
+        return [ledger.find(name).key]
+    except NotFound:
+        sweep = ledger.sweeps.find(name)
+        if sweep is None:
+            raise
+        return ledger.sweeps.jobs(sweep.key)
 
 
 def watch_many(

@@ -16,6 +16,7 @@ import typer
 Candidates = list[tuple[str, str]]
 Function = TypeVar("Function", bound=Callable[..., Candidates])
 SHOWN = 50
+_DEEPEST = 5  # templates that extend each other
 _CONF = Path(__file__).parents[1] / "conf"
 # what click takes the words of a command line from when a shell asks it to complete them
 ASKED = "_WESTWARD_COMPLETE"
@@ -54,9 +55,9 @@ def jobs(incomplete: str) -> Candidates:
 def templates(incomplete: str) -> Candidates:
     """The job templates that begin so."""
     return [
-        (file.stem, str(_read(file).get("description") or ""))
-        for file in sorted((_CONF / "job").glob("*.yaml"))
-        if file.stem.startswith(incomplete)
+        (name, str(_read(file).get("description") or ""))
+        for name, file in _named("job").items()
+        if name.startswith(incomplete)
     ]
 
 
@@ -92,11 +93,11 @@ def overrides(ctx: typer.Context, incomplete: str) -> Candidates:
 
 def _values(template: str) -> Iterator[tuple[str, list[str]]]:
     """The keys of a template, its own first, each with values that it may take."""
-    if not template or os.sep in template:
+    written = _written(_named("job").get(template))
+    if not written:
         return
-    written = _read(_CONF / "job" / f"{template}.yaml")
     choices = written.get("choices") or {}
-    yield "policy", sorted(file.stem for file in (_CONF / "policy").glob("*.yaml"))
+    yield "policy", list(_named("policy"))
     for key, value in written.items():
         if key not in ("defaults", "description", "choices"):
             allowed = choices.get(key) or ([value] if isinstance(value, int | float | str) else [])
@@ -104,6 +105,37 @@ def _values(template: str) -> Iterator[tuple[str, list[str]]]:
     for key in COMMON_KEYS:
         if key not in written and key != "policy":
             yield key, ["true", "false"] if key in ("requeue", "idempotent") else []
+
+
+def _named(group: str) -> dict[str, Path]:
+    """The files of a group by name: the user's own directories go before ours. Whose these are is looked at when one is used."""
+    own = [Path(part) for part in os.environ.get("WESTWARD_CONF", "").split(":") if part]
+    found: dict[str, Path] = {}
+    for folder in (*own, Path("conf"), _CONF):
+        for file in (folder / group).glob("*.yaml"):
+            if folder is _CONF or _says(file, "@package _global_" if group == "job" else "weights:"):
+                found.setdefault(file.stem, file)
+    return dict(sorted(found.items()))
+
+
+def _says(file: Path, word: str) -> bool:
+    """Whether a file is of our form: ./conf may well belong to another program."""
+    return word in file.read_text(errors="replace")
+
+
+def _written(file: Path | None, depth: int = 0) -> dict[str, Any]:
+    """What stands in a template, and in those that it extends."""
+    if file is None or depth > _DEEPEST:
+        return {}
+    written = dict(_read(file))
+    for base in written.get("defaults") or ():
+        if isinstance(base, str) and "/job/" in base:
+            shipped, name = "shipped" in base, base.rpartition("/")[2]
+            of = _CONF / "job" / f"{name}.yaml" if shipped else _named("job").get(name)
+            inherited = _written(of, depth + 1)
+            choices = {**(inherited.get("choices") or {}), **(written.get("choices") or {})}
+            written = {**inherited, **written, "choices": choices}
+    return written
 
 
 def _text(value: Any) -> str:

@@ -130,7 +130,8 @@ def tell_sweep(plan: SweepPlan, done: Submitted, again: bool = False) -> None:
         soft_wrap=True,
     )
     show.out.print(
-        f"See its jobs: westward jobs. Its table, when it has ended or before: westward results {key}", soft_wrap=True
+        f"See it go on: westward watch {key}. Its table, when it has ended or before: westward results {key}",
+        soft_wrap=True,
     )
 
 

@@ -9,7 +9,8 @@ from westward.errors import Unreachable
 from westward.jobs.collect import VISIBLE_WITHIN_S
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.logs import Log, Readable, stderr_path, stdout_path
-from westward.model.job import Attempt, JobState
+from westward.jobs.watching import MAY_COME_BACK
+from westward.model.job import Array, JobState
 from westward.store.ledger import OPEN, UNSETTLED, Job, Ledger
 
 FIRST_TICK_S = 0.5
@@ -76,7 +77,6 @@ class Follower:
         self._silent = False
         self._written = False
         self._waiting_told: tuple[JobState, str] | None = None
-        self._tasks: object = None
 
     def follow(self) -> JobState:
         """Follow it to its end; the state in which it, or its task, ended.
@@ -110,24 +110,13 @@ class Follower:
 
     def _ended(self) -> JobState | None:
         """The final state of the job, or of the task that is followed; None while it goes on."""
-        if self.job.phase not in OPEN:
-            ended = self._attempt() if self._task is not None else None
-            return ended.status.state if ended else self.job.state
-        # of the tasks of an array the ledger has numbers only, so the accounting is asked when these are others
-        if self._task is None or dict(self.job.tasks) == self._tasks:
-            return None
-        self._tasks = dict(self.job.tasks)
-        found = self._attempt() if any(state.final for state in self.job.tasks) else None
-        return found.status.state if found and found.status.state.final else None
-
-    def _attempt(self) -> Attempt | None:
-        """The latest attempt at the task, if the accounting tells of one now."""
-        try:
-            found = [attempt for attempt in self._running.attempts(self.job) if attempt.task == self._task]
-        except Unreachable:
-            self._tasks = None  # to be asked again
-            return None
-        return found[-1] if found else None
+        over = self.job.phase not in OPEN
+        task = next(
+            (state for state, ids in self.job.task_ids.items() if self._task in Array.parse(ids).task_ids), None
+        )
+        if task is not None and task.final and (over or task not in MAY_COME_BACK):
+            return task
+        return self.job.state if over else None
 
     def _read(self) -> bool:
         """Whether there was something new."""
