@@ -78,11 +78,25 @@ def test_the_command_line_and_another_handle_see_the_same_job(clusters: Lab) -> 
 
 
 def test_a_sweep_where_a_point_fails(clusters: Lab) -> None:
-    made = westward.sweep("command", command=[["true"], ["false"]], walltime="00:05:00")
-    first, second = made.results(timeout=120)
+    values = [
+        ["sh", "-c", f"echo {word}; sleep {seconds}; exit {code}"] for word, seconds, code in (("a", 4, 0), ("b", 0, 3))
+    ]
+    made = westward.sweep("command", command=values, walltime="00:05:00", overrides=["name=two"])
+    assert len(made.jobs) == 1 and [point.task for point in made] == [0, 1]  # one array
+    assert [point.number for point in made.as_completed(timeout=120)] == [1, 0]
+    first, second = made.results()
     assert isinstance(first, westward.JobResult) and first.ok
-    assert isinstance(second, westward.JobFailed)
-    assert [point.label for point in made] == ["command=['true']", "command=['false']"]
+    assert isinstance(second, westward.JobFailed) and str(second).endswith("ended FAILED; its log ends:\n  b")
+    again = westward.find_sweep(made.key)
+    assert [str(point.state) for point in again] == ["COMPLETED", "FAILED"] and again[0].logs() == "a\n"
+
+
+def test_what_the_points_of_a_sweep_wrote(clusters: Lab) -> None:
+    made = westward.sweep("gemm", size=[64, 128], repeats=1, dtype="f32")
+    for point, result in zip(made, made.results(timeout=120), strict=True):
+        assert isinstance(result, westward.JobResult) and result.record is not None, result
+        assert f"size={result.record['rows'][0]['size']}" in point.overrides
+        assert result.files["result.json"].parent.name == str(point.task)
 
 
 def test_a_script_goes_as_it_is(clusters: Lab, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import westward
 from contract.clusters import Lab
 from contract.clusters import westward as command_line
 from westward.catalogue.load import known_sites
+from westward.faces.pointprogram import RECORD
 from westward.model.job import JobState
 
 pytestmark = pytest.mark.lab
@@ -46,8 +47,15 @@ class Ended:
     def point(self, number: int) -> Path:
         return self.sweep / str(number)
 
-    def jobs(self) -> list[str]:
-        return re.findall(r"#\d+ : .* : job ([a-z2-7]{12}) at", self.out)
+    def jobs(self) -> list[tuple[westward.Job, int | None]]:
+        """Of each point its job, and its task where that is an array."""
+        told = re.findall(r"#\d+ : .* : job ([a-z2-7]{12})(?: task (\d+))? at", self.out)
+        return [(westward.job(key), int(task) if task else None) for key, task in told]
+
+    def sweep_key(self) -> str:
+        (key,) = re.findall(r"sweep ([a-z2-7]{12}) : \d+ points?", self.out)
+        assert isinstance(key, str)
+        return key
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,12 @@ def test_each_point_asks_for_its_own_resources_and_its_files_come_back(clusters:
         assert yaml.safe_load((point / ".hydra" / "overrides.yaml").read_text())[:2] == [f"lr={lr}", f"model={model}"]
         assert (point / "weights" / "last.txt").read_text().split()[1] == {"small": "1", "big": "2"}[model]
         assert f"{number}: lr {lr}, " in (point / "train.log").read_text()
-        job = westward.job(ended.jobs()[number])
+        job, task = ended.jobs()[number]
         assert (job.name, job.state) == ("train", JobState.COMPLETED)
-        assert hydra["job"]["id"] == str(job.status().slurm_job_id)
-    assert len(ended.jobs()) == 4 and (ended.sweep / "multirun.yaml").is_file()
+        assert hydra["job"]["id"] == f"{job.status().slurm_job_id}_{task}"
+    # those that ask for the same share an array
+    assert [task for _, task in ended.jobs()] == [0, 0, 1, 1] and len({job for job, _ in ended.jobs()}) == 2
+    assert (ended.sweep / "multirun.yaml").is_file()
 
 
 def test_what_the_applications_own_config_says_of_the_launcher_counts(clusters: Lab, application: Application) -> None:
@@ -120,7 +130,7 @@ def test_what_the_applications_own_config_says_of_the_launcher_counts(clusters: 
     )
     assert ended.status == 0, ended
     assert [(ended.point(number) / "weights" / "last.txt").read_text().split()[1] for number in (0, 1)] == ["1", "2"]
-    assert {westward.job(key).site for key in ended.jobs()} == {clusters.site("west")}
+    assert {job.site for job, _ in ended.jobs()} == {clusters.site("west")}
 
 
 def test_a_point_that_fails_stops_none_of_the_others(clusters: Lab, application: Application) -> None:
@@ -129,8 +139,8 @@ def test_a_point_that_fails_stops_none_of_the_others(clusters: Lab, application:
     assert "Error executing job with overrides: ['lr=1', 'ends=badly']" in ended.err
     assert 'raise ValueError(f"lr {cfg.lr} leads nowhere")\nValueError: lr 1 leads nowhere\n' in ended.err
     assert "site-packages" not in ended.err  # its own frames alone
-    assert re.search(r"#0 : \S+ at \S+ : FAILED", ended.out) and re.search(r"#1 : \S+ at \S+ : COMPLETED", ended.out)
-    assert re.search(r"#2 : \S+ at \S+ : FAILED", ended.out)
+    ends = dict(re.findall(r"#(\d) : \S+ task \d at \S+ : (\w+)\n", ended.out))
+    assert ends == {"0": "FAILED", "1": "COMPLETED", "2": "FAILED"}
     for number in range(3):  # what it wrote before it failed is here all the same
         assert "1: lr 1" in (ended.point(1) / "train.log").read_text()
         assert (ended.point(number) / ".hydra" / "config.yaml").is_file()
@@ -144,10 +154,14 @@ def test_a_module_of_a_package(clusters: Lab, application: Application) -> None:
 
 def test_it_returns_at_once_if_it_is_to(clusters: Lab, application: Application) -> None:
     ended = application.run(*LAUNCHER, "lr=1,2", "hydra.launcher.detach=true")
-    assert ended.status == 0 and "detached: 'westward jobs' lists them" in ended.out, ended
-    jobs = [westward.job(key) for key in ended.jobs()]
-    assert len(jobs) == 2 and {job.wait(60) for job in jobs} == {JobState.COMPLETED}
-    assert json.loads(jobs[1].result().files[".westward/point.json"].read_text())["return_value"] == 4
+    assert ended.status == 0 and "detached: not waited for" in ended.out, ended
+    points = westward.find_sweep(ended.sweep_key())
+    assert {point.label for point in points.as_completed(60)} == {"lr=1", "lr=2"}
+    assert [json.loads(point.fetched(RECORD).read_text())["return_value"] for point in points if point.result().ok] == [
+        2,
+        4,
+    ]
+    assert "1: lr 2, 2 layers" in points[1].logs()
 
 
 def test_an_optimising_sweeper_gets_its_values_and_cannot_be_detached(clusters: Lab, application: Application) -> None:
@@ -193,6 +207,6 @@ def test_what_is_wrong_is_said_in_one_place(clusters: Lab, application: Applicat
 
 def test_the_command_line_knows_these_jobs(clusters: Lab, application: Application) -> None:
     ended = application.run(*LAUNCHER, "lr=4")
-    (key,) = ended.jobs()
-    assert "0: lr 4, 2 layers" in command_line("logs", key).out
-    assert command_line("results", key).status == 0
+    ((job, task),) = ended.jobs()
+    assert task is None and "0: lr 4, 2 layers" in command_line("logs", job.key).out
+    assert command_line("results", job.key).status == 0

@@ -1,6 +1,6 @@
 """Westward: an HPC batch-cluster toolkit on Slurm. East Data, West Compute.
 
-The Python API is here: `submit`, `sweep`, `route`, `plan`, `job`, `list_jobs`, `as_completed`. Each is loaded when it is used first.
+The Python API is here: `submit`, `sweep`, `route`, `plan`, `job`, `list_jobs`, `find_sweep`, `as_completed`. Each is loaded when it is used first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from westward.faces.job import Job as Job
     from westward.faces.job import Status as Status
     from westward.faces.job import as_completed as as_completed
+    from westward.faces.sweeping import Point as Point
     from westward.faces.sweeping import Sweep as Sweep
+    from westward.faces.sweeping import find_sweep as find_sweep
     from westward.faces.sweeping import sweep as sweep
     from westward.model.decision import Decision as Decision
     from westward.model.job import JobState as JobState
@@ -31,7 +33,7 @@ _HOMES = {
     **dict.fromkeys(("JobFailed", "NotEnded", "WestwardError"), "westward.errors"),
     **dict.fromkeys(("job", "list_jobs", "plan", "route", "submit"), "westward.faces.api"),
     **dict.fromkeys(("Job", "Status", "as_completed"), "westward.faces.job"),
-    **dict.fromkeys(("Sweep", "sweep"), "westward.faces.sweeping"),
+    **dict.fromkeys(("Point", "Sweep", "find_sweep", "sweep"), "westward.faces.sweeping"),
     "Decision": "westward.model.decision",
     "JobState": "westward.model.job",
     "JobResult": "westward.model.result",

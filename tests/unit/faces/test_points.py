@@ -24,7 +24,10 @@ from unit.jobs.world import World, submit
 from westward.faces import pointprogram, pointresult
 from westward.faces.job import Job
 from westward.faces.quoting import quoted
+from westward.faces.sweeping import Point
 from westward.jobs.template import compose_job
+from westward.model.job import Task
+from westward.model.sweep import SweepPoint
 from westward.slurm.files import MountedFiles
 from westward.store.ledger import Ledger
 
@@ -132,11 +135,10 @@ def test_a_job_writes_nothing_outside_the_points_directory(tmp_path: Path, name:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"return_value": 1}'])
-def test_a_record_that_is_none_is_none(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(pointresult, "results_dir", lambda key: tmp_path)
-    (tmp_path / ".westward").mkdir()
-    (tmp_path / ".westward" / "point.json").write_text(text)
-    assert pointresult._record("k") is None
+def test_a_record_that_is_none_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "point.json").write_text(text)
+    assert pointresult._record(tmp_path / "point.json") is None
+    assert pointresult._record(tmp_path / "absent.json") is None
 
 
 def test_a_failed_point_raises_when_its_value_is_asked_for(
@@ -144,7 +146,8 @@ def test_a_failed_point_raises_when_its_value_is_asked_for(
 ) -> None:
     world = World(Ledger(), Ledger)
     job = Job(world.jobs().cancel(submit(world)))
-    returned = pointresult.returned(job, None, composed(application, "hydra.job.num=0"), 1, 0)
+    point = Point(SweepPoint(0, "lr=1", ("lr=1",), 0, Task(()), job.key, None), job)
+    returned = pointresult.returned(point, None, composed(application, "hydra.job.num=0"), 1, 0)
     with pytest.raises(pointresult.PointFailed, match="CANCELLED"):
         _ = returned.return_value
     assert "Error executing job with overrides" in capsys.readouterr().err

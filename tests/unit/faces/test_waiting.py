@@ -13,7 +13,9 @@ from unit.jobs.world import KNOWN, SILENT, World, many, submit
 from westward.errors import JobFailed, NotEnded, StorageError
 from westward.faces import session, watcher
 from westward.faces.job import Job, as_completed
-from westward.model.job import JobState
+from westward.faces.sweeping import Point, Sweep
+from westward.model.job import Array, JobState, Task
+from westward.model.sweep import SweepPoint
 from westward.store.ledger import Ledger
 
 
@@ -121,6 +123,30 @@ def test_cancel(world: World) -> None:
     job = Job(submit(world))
     job.cancel()
     assert job.wait(10) is JobState.CANCELLED
+
+
+def test_the_points_of_an_array_come_as_its_tasks_end(world: World) -> None:
+    job = Job(submit(world, array=Array("0-2")))
+    points = [Point(SweepPoint(task, f"size={task}", (), 0, Task(()), job.key, task), job) for task in range(3)]
+
+    def now(state: JobState, **tasks: str) -> None:
+        ids = {JobState(name): which for name, which in tasks.items()}
+        world.cluster.set(1, state, tasks={name: Array(which).tasks for name, which in ids.items()}, task_ids=ids)
+
+    later(0.1, lambda: now(JobState.RUNNING, RUNNING="0,2", FAILED="1"))
+    later(0.4, lambda: now(JobState.FAILED, FAILED="1", COMPLETED="0,2"))
+    came = [(point.number, point.state) for point in Sweep("k", points).as_completed(10)]
+    assert came == [(1, JobState.FAILED), (0, JobState.COMPLETED), (2, JobState.COMPLETED)]
+    assert points[1].slurm_id == "1_1" and points[1].directory == f"{job.directory}/1"
+
+
+def test_who_waits_for_points_no_longer_is_told_how_many_go_on(world: World) -> None:
+    job = Job(submit(world, array=Array("0-1")))
+    points = [Point(SweepPoint(task, f"size={task}", (), 0, Task(()), job.key, task), job) for task in range(2)]
+    with pytest.raises(NotEnded, match="2 points have not ended yet, 'size=0' among them"):
+        Sweep("k", points).wait(0.1)
+    with pytest.raises(NotEnded, match="'size=1' has not ended yet"):
+        points[1].result(0.1)
 
 
 def test_a_handle_is_known_by_its_key(world: World) -> None:

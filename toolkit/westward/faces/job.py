@@ -134,7 +134,7 @@ class Job:
         site = known_sites().get(self.site)
         result = collect(self._row, site)
         if result.problem:
-            raise self._failed(result.problem, site)
+            raise failure(self, result.problem, site)
         if result.away:
             raise Unreachable(
                 f"job {self.key} at {self.site} ended {result.state}, but its outputs could not be fetched: {result.away}",
@@ -188,14 +188,17 @@ class Job:
             )
         return sites[self.site]
 
-    def _failed(self, problem: str, site: Site | None) -> JobFailed:
-        log = "" if site is None else _tail(self._row, site)
-        ends = "".join(f"\n  {_printable(line)}" for line in log.splitlines()[-_LINES:])
-        return JobFailed(
-            f"job {self.key} at {self.site}: {problem}{'; its log ends:' + ends if ends else ''}",
-            f"read all of its output: westward logs {self.key}",
-            log,
-        )
+
+def failure(job: Job, problem: str, site: Site | None, task: int | None = None) -> JobFailed:
+    """What is raised for a job, or a task of an array, that did not succeed: with the end of its log, where that can be had."""
+    log = "" if site is None else _tail(job._row, site, task)
+    ends = "".join(f"\n  {_printable(line)}" for line in log.splitlines()[-_LINES:])
+    of, more = ("", "") if task is None else (f"task {task} of ", f" --task {task}")
+    return JobFailed(
+        f"{of}job {job.key} at {job.site}: {problem}{'; its log ends:' + ends if ends else ''}",
+        f"read all of its output: westward logs {job.key}{more}",
+        log,
+    )
 
 
 def as_completed(jobs: Iterable[Job], timeout: float | None = None) -> Iterator[Job]:
@@ -242,12 +245,12 @@ def _status(row: ledger.Job) -> Status:
     )
 
 
-def _tail(row: ledger.Job, site: Site) -> str:
-    """The end of its log; empty where it cannot be had, and for an array, whose tasks each have one."""
-    if row.submission.array is not None or row.job_id is None:
+def _tail(row: ledger.Job, site: Site, task: int | None) -> str:
+    """The end of its log; empty where it cannot be had, and for an array as a whole, whose tasks each have one."""
+    if (row.submission.array is not None and task is None) or row.job_id is None:
         return ""
     try:
-        with open_log(row, site) as log:
+        with open_log(row, site, task) as log:
             size = log.seek(0, 2)
             log.seek(max(0, size - _TAIL))
             return log.read().decode(errors="replace")

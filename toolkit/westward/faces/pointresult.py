@@ -15,9 +15,8 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from westward.errors import JobFailed, StorageError, Unreachable, WestwardError
-from westward.faces.job import Job
 from westward.faces.pointprogram import RECORD
-from westward.jobs.collect import results_dir
+from westward.faces.sweeping import Point
 from westward.model.site import Site
 from westward.slurm.files import SiteFiles, open_files
 
@@ -50,30 +49,31 @@ def failed(config: DictConfig, error: WestwardError) -> JobReturn:
     return made
 
 
-def returned(job: Job, site: Site | None, config: DictConfig, fetch_mib: int, number: int) -> JobReturn:
+def returned(point: Point, site: Site | None, config: DictConfig, fetch_mib: int, number: int) -> JobReturn:
     """What a point that has ended returned, its files fetched into its output directory here."""
     with read_write(config.hydra), open_dict(config.hydra):
-        config.hydra.job.id = str(job.status().slurm_job_id)
+        config.hydra.job.id = point.slurm_id
     target = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir)).absolute()
     problem: WestwardError | None = None
+    where = f"{point.job.key}{'' if point.task is None else f' task {point.task}'} at {point.job.site}"
     try:
-        job.result()
+        point.result()
     except WestwardError as error:
         problem = error
-    record = _record(job.key)
+    record = _record(point.fetched(RECORD))
     if site is not None and not isinstance(problem, Unreachable):
-        _fetch(job, site, target, _names(record, config), fetch_mib * 1024**2)
+        _fetch(point, site, target, _names(record, config), fetch_mib * 1024**2)
     if problem is None and record is None:
-        problem = JobFailed(f"job {job.key} at {job.site}: what its application returned cannot be read")
+        problem = JobFailed(f"job {where}: what its application returned cannot be read")
     if problem is not None:
         made = failed(config, _retold(problem, record))
-        log.error("\t#%d : %s at %s : %s", number, job.key, job.site, job.state)
+        log.error("\t#%d : %s : %s", number, where, point.state)
     else:
         assert record is not None
         made = begun(config)
         made.status = JobStatus.COMPLETED
         made.return_value = record["return_value"]
-        log.info("\t#%d : %s at %s : %s", number, job.key, job.site, job.state)
+        log.info("\t#%d : %s : %s", number, where, point.state)
         if record["not_json"]:
             log.warning("\t#%d : it returned a %s, which JSON cannot say: taken as None", number, record["not_json"])
     made.working_dir = str(target)
@@ -88,10 +88,10 @@ def _retold(problem: WestwardError, record: Mapping[str, Any] | None) -> Westwar
     return JobFailed(f"{record['traceback'].rstrip()}\n({first})", problem.next_step, problem.log)
 
 
-def _record(key: str) -> Mapping[str, Any] | None:
+def _record(file: Path) -> Mapping[str, Any] | None:
     """What the program in the job wrote; None where it was not fetched, or is not what that program writes."""
     try:
-        record = json.loads((results_dir(key) / RECORD).read_text())
+        record = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(record, dict) and {"return_value", "not_json", "error", "traceback", "files"} <= record.keys()
@@ -107,18 +107,18 @@ def _names(record: Mapping[str, Any] | None, config: DictConfig) -> Sequence[tup
     return [(name, 0) for name in [*known, f"{config.hydra.job.name}.log"]]
 
 
-def _fetch(job: Job, site: Site, target: Path, names: Sequence[tuple[str, int]], most_bytes: int) -> None:
+def _fetch(point: Point, site: Site, target: Path, names: Sequence[tuple[str, int]], most_bytes: int) -> None:
     """Copy files of the point's output directory, the small ones first, as far as they fit; what is left there is said."""
     left: list[str] = []
     with open_files(site) as there:
         for name, size in sorted(names, key=lambda item: item[1]):
             most_bytes -= size
-            if most_bytes < 0 or not _copied(there, job.directory, name, target):
+            if most_bytes < 0 or not _copied(there, point.directory, name, target):
                 left.append(name)
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         log.warning(
-            "left at %s, in %s: %s%s (hydra.launcher.fetch_mib)", site.name, job.directory, ", ".join(left[:3]), more
+            "left at %s, in %s: %s%s (hydra.launcher.fetch_mib)", site.name, point.directory, ", ".join(left[:3]), more
         )
 
 

@@ -1,17 +1,16 @@
 """The points of somebody's Hydra sweep as jobs: what `hydra/launcher=westward` does.
 
-A point runs its application as a user would by hand, with the point's overrides, through `hydra_plugins/westward_launcher/_point.py`. The job's
-directory at its site is the point's output directory; what lies there comes back to where Hydra's own launcher would have put it. No
+Points that ask for the same at the same site share an array of Slurm's. A point runs its application as a user would by hand, with the point's overrides, through `hydra_plugins/westward_launcher/_point.py`. Its directory
+at its site is the point's output directory; what lies there comes back to where Hydra's own launcher would have put it. No
 pickle: what the application returned is JSON.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -24,14 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 from westward.catalogue.load import load_catalogue
 from westward.errors import InputError, WestwardError
 from westward.faces import pointprogram, pointresult
-from westward.faces.job import Job, as_completed
 from westward.faces.quoting import overrides_of
-from westward.faces.session import session
-from westward.federation.router import chosen_offer, route_all
+from westward.faces.sweeping import Point, as_they_end, not_submitted, submitted
+from westward.federation.grouping import Point as Wish
 from westward.federation.snapshot import take_snapshot
-from westward.jobs.template import Composed, compose_job
-from westward.model.decision import Decision
-from westward.model.job import JobSpec
+from westward.federation.sweeping import SweepPlan, plan_sweep
+from westward.jobs.sweepstate import NOT_SUBMITTED
+from westward.jobs.template import compose_job
 from westward.model.site import Catalogue
 
 log = logging.getLogger(__name__)
@@ -45,22 +43,20 @@ class Refused(CompactHydraException):
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class Asked:
     """One point of a batch.
 
     Attributes:
         number: `hydra.job.num`.
-        label: its overrides, as Hydra's own launcher shows them.
         config: what Hydra composed for it.
         launcher: its `hydra.launcher`, resolved.
+        wish: the job that it would be alone.
     """
 
     number: int
-    label: str
     config: DictConfig
     launcher: dict[str, Any]
-    composed: Composed
-    spec: JobSpec
+    wish: Wish
 
 
 def launch(
@@ -72,25 +68,23 @@ def launch(
         Refused: a point cannot be composed, or no site can run it; then none was submitted.
     """
     setup_globals()
+    logging.getLogger("paramiko").setLevel(logging.WARNING)  # Hydra lets every library speak that has something to tell
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     try:
         catalogue = load_catalogue()
-        points = [
-            _point(context, config, list(overrides), first + place) for place, overrides in enumerate(job_overrides)
-        ]
-        decisions = _decided(points, catalogue)
-        answers = _submitted(points, decisions, catalogue)
+        asked = [_asked(context, config, list(each), first + place) for place, each in enumerate(job_overrides)]
+        points = _submitted(asked, _planned(asked, catalogue), catalogue)
         if config.hydra.launcher.detach:
-            log.info("detached: 'westward jobs' lists them, 'westward results KEY' fetches what one wrote")
-            return [_detached(point, answer) for point, answer in zip(points, answers, strict=True)]
-        return _waited_for(points, answers, catalogue)
+            log.info("detached: not waited for; Ctrl-C or a closed terminal ends none of them")
+            return [_detached(each, points[each.number]) for each in asked]
+        return _waited_for(asked, points, catalogue)
     except WestwardError as error:
         raise Refused(f"{error}\n{error.next_step}".rstrip()) from error
     finally:
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
 
 
-def _point(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Point:
+def _asked(context: HydraContext, config: DictConfig, overrides: list[str], number: int) -> Asked:
     """Compose a point as Hydra's own launcher does, and the job that it asks for."""
     label = "".join(
         letter if letter.isprintable() else repr(letter)[1:-1] for letter in " ".join(filter_overrides(overrides))
@@ -117,7 +111,7 @@ def _point(context: HydraContext, config: DictConfig, overrides: list[str], numb
         setup=(*composed.spec.setup, pointprogram.written()),
         outputs=(pointprogram.RECORD,),
     )
-    return Point(number, label, composed_config, asked, composed, spec)
+    return Asked(number, composed_config, asked, Wish(label, tuple(overrides), spec, composed.policy, composed.region))
 
 
 @contextmanager
@@ -131,76 +125,70 @@ def in_effect(config: DictConfig) -> Iterator[None]:
         HydraConfig.instance().cfg = before
 
 
-def _decided(points: Sequence[Point], catalogue: Catalogue) -> list[Decision]:
-    """Where each goes, by one look at the sites.
+def _planned(asked: Sequence[Asked], catalogue: Catalogue) -> list[tuple[Sequence[Asked], SweepPlan]]:
+    """Where all of them go, by one look at the sites: a plan for those of each site that is named, and one for all others.
 
     Raises:
         WestwardError: one fits nowhere; the message names it.
     """
-    snapshot, now = take_snapshot(catalogue.sites), datetime.now(UTC)
-    decided: dict[int, Decision] = {}
-    for site in {point.launcher["site"] for point in points}:
-        there = [point for point in points if point.launcher["site"] == site]
-        jobs = [(point.spec, point.composed.policy, point.composed.region) for point in there]
-        decided |= {
-            point.number: decision
-            for point, decision in zip(there, route_all(jobs, catalogue, snapshot, now, site), strict=True)
-        }
-    for point in points:
-        try:
-            chosen_offer(decided[point.number], point.launcher["site"])
-        except WestwardError as error:
-            raise type(error)(
-                f"point #{point.number} ({point.label}), and so none was submitted: {error}", error.next_step
-            ) from error
-    return [decided[point.number] for point in points]
+    looked = take_snapshot(catalogue.sites)
+    plans: list[tuple[Sequence[Asked], SweepPlan]] = []
+    for site in dict.fromkeys(each.launcher["site"] for each in asked):
+        there = [each for each in asked if each.launcher["site"] == site]
+        plan = plan_sweep([each.wish for each in there], catalogue, site, looked)
+        for place, error in plan.problems.items():
+            said = f"point #{there[place].number} ({there[place].wish.label}), and so none was submitted: {error}"
+            raise type(error)(said, error.next_step) from error
+        plans.append((there, plan))
+    return plans
 
 
 def _submitted(
-    points: Sequence[Point], decisions: Sequence[Decision], catalogue: Catalogue
-) -> list[Job | WestwardError]:
-    log.info("Launching %d %s through Westward", len(points), "job" if len(points) == 1 else "jobs")
-    answers: list[Job | WestwardError] = []
-    with session(catalogue.sites) as opened:
-        opened.running.settle(thorough=False)
-        pairs = ((point.spec, decision) for point, decision in zip(points, decisions, strict=True))
-        for point, answer in zip(points, opened.running.submit_stream(pairs), strict=True):
-            if isinstance(answer, WestwardError):
-                log.error("\t#%d : %s : %s", point.number, point.label, answer)
-                answers.append(answer)
-                continue
-            log.info("\t#%d : %s : job %s at %s", point.number, point.label, answer.key, answer.site)
-            answers.append(Job(answer))
-    return answers
+    asked: Sequence[Asked], plans: Sequence[tuple[Sequence[Asked], SweepPlan]], catalogue: Catalogue
+) -> dict[int, Point]:
+    """The points on their way, by number."""
+    jobs = sum(len(plan.jobs) for _, plan in plans)
+    log.info("Launching %s in %s through Westward", _counted(len(asked), "point"), _counted(jobs, "job"))
+    found: dict[int, Point] = {}
+    for there, plan in plans:
+        for note in plan.notes:
+            log.warning("%s", note)
+        name, site = there[0].launcher["name"], there[0].launcher["site"]
+        sweep = submitted(plan, catalogue, name, None, list(there[0].config.hydra.overrides.task), site)
+        log.info("\tsweep %s : %s", sweep.key, _counted(len(sweep), "point"))
+        found |= {each.number: point for each, point in zip(there, sweep, strict=True)}
+    for each in asked:
+        point = found[each.number]
+        of = point.job.key if point.task is None else f"{point.job.key} task {point.task}"
+        log.info("\t#%d : %s : job %s at %s", each.number, each.wish.label, of, point.job.site)
+    return found
 
 
-def _waited_for(
-    points: Sequence[Point], answers: Sequence[Job | WestwardError], catalogue: Catalogue
-) -> list[JobReturn]:
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _waited_for(asked: Sequence[Asked], points: Mapping[int, Point], catalogue: Catalogue) -> list[JobReturn]:
     """What became of each; a point that failed stops none of the others."""
-    returns = {
-        point.number: pointresult.failed(point.config, answer)
-        for point, answer in zip(points, answers, strict=True)
-        if isinstance(answer, WestwardError)
-    }
-    waiting = {answer: point for point, answer in zip(points, answers, strict=True) if isinstance(answer, Job)}
+    returns: dict[int, JobReturn] = {}
+    whose = {id(points[each.number]): each for each in asked}
     try:
-        for job in as_completed(waiting):
-            point = waiting[job]
-            with in_effect(point.config):
-                returns[point.number] = pointresult.returned(
-                    job, catalogue.sites.get(job.site), point.config, point.launcher["fetch_mib"], point.number
+        for point in as_they_end(points.values(), None):
+            each = whose[id(point)]
+            with in_effect(each.config):
+                returns[each.number] = pointresult.returned(
+                    point, catalogue.sites.get(point.job.site), each.config, each.launcher["fetch_mib"], each.number
                 )
     except KeyboardInterrupt:
         log.warning("no longer waiting; the jobs go on: westward jobs")
         raise
-    return [returns[point.number] for point in points]
+    return [returns[each.number] for each in asked]
 
 
-def _detached(point: Point, answer: Job | WestwardError) -> JobReturn:
-    if isinstance(answer, WestwardError):
-        return pointresult.failed(point.config, answer)
-    made = pointresult.begun(point.config)
+def _detached(asked: Asked, point: Point) -> JobReturn:
+    if point.state == NOT_SUBMITTED:
+        return pointresult.failed(asked.config, not_submitted(point))
+    made = pointresult.begun(asked.config)
     made.status = JobStatus.COMPLETED  # no sweeper takes anything else for an answer
     made.return_value = None
     return made

@@ -1,58 +1,149 @@
-"""`westward.sweep`: a job for every combination of values."""
+"""`westward.sweep`: a point for every combination of values. Points that ask for the same at the same site share an array of Slurm's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import overload
 
-from westward.catalogue.load import load_catalogue
-from westward.errors import SweepFailed, WestwardError
-from westward.faces.job import Job, as_completed
+from westward.catalogue.load import known_sites, load_catalogue
+from westward.errors import JobFailed, NotEnded, NotFound, SweepFailed, Unreachable, WestwardError
+from westward.faces.job import Job, failure
 from westward.faces.quoting import Value, swept_of
-from westward.faces.session import session
-from westward.federation.router import chosen_offer, route_all
-from westward.federation.snapshot import take_snapshot
-from westward.jobs.sweep import labels, sweep_points
-from westward.jobs.template import Composed, compose_job
+from westward.faces.session import Session, session
+from westward.faces.watcher import watcher
+from westward.federation.sweeping import SweepPlan, plan_sweep, submit_sweep
+from westward.federation.templatepoints import template_points
+from westward.jobs.collect import results_dir
+from westward.jobs.gathering import Wanted, gather
+from westward.jobs.sweepstate import NOT_SUBMITTED, Word, whereabouts
+from westward.model import sweep as model
+from westward.model.job import JobState
 from westward.model.result import JobResult
+from westward.model.site import Catalogue
+from westward.store import ledger
+
+_NAMED = 3  # jobs that a sweep's repr names
 
 
-@dataclass(frozen=True, slots=True)
 class Point:
-    """One combination.
+    """One combination of a sweep: a job of its own, or a task of an array. Several threads may use one."""
 
-    Attributes:
-        label: how it differs from the others, as overrides.
-        overrides: all that was asked for.
-        job: None where its cluster refused it; `problem` says why.
-    """
+    def __init__(self, where: model.SweepPoint, job: Job) -> None:
+        self._where = where
+        self.job = job
 
-    label: str
-    overrides: tuple[str, ...]
-    job: Job | None
-    problem: WestwardError | None = None
+    @property
+    def number(self) -> int:
+        """Its place in the sweep, from 0."""
+        return self._where.number
+
+    @property
+    def label(self) -> str:
+        """How it differs from the others, as overrides."""
+        return self._where.label
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """All that was asked for, one value for each key."""
+        return self._where.overrides
+
+    @property
+    def task(self) -> int | None:
+        """Its index in the array that `job` is; None where that job is this point alone."""
+        return self._where.task
+
+    @property
+    def directory(self) -> str:
+        """Its own directory at its site."""
+        return self.job.directory if self.task is None else f"{self.job.directory}/{self.task}"
+
+    @property
+    def slurm_id(self) -> str | None:
+        """As Slurm names it: 123, or 123_4 for a task; None while it has none."""
+        job_id = self.job._row.job_id
+        return None if job_id is None else str(job_id) if self.task is None else f"{job_id}_{self.task}"
+
+    @property
+    def state(self) -> Word:
+        """As this handle last heard: a JobState, or NOT_SUBMITTED where its cluster refused it, or IN_DOUBT."""
+        return whereabouts(self._where, self.job._row)[0]
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, as this handle last heard."""
+        return self.job._row.phase not in ledger.OPEN or whereabouts(self._where, self.job._row)[1]
+
+    def wait(self, timeout: float | None = None) -> Word:
+        """Wait until it has ended, in whatever way; how it did.
+
+        Raises:
+            NotEnded: it has not after so many seconds (a TimeoutError too).
+        """
+        next(as_they_end([self], timeout))
+        return self.state
+
+    def result(self, timeout: float | None = None) -> JobResult:
+        """Wait for it, and fetch what it left behind. Raises as `Job.result` does, and JobFailed where it was not submitted."""
+        state = self.wait(timeout)
+        if state == NOT_SUBMITTED:
+            raise not_submitted(self)
+        if self.task is None:
+            return self.job.result()
+        sites = known_sites()
+        ended = JobState.parse(str(state))
+        (found,) = gather([Wanted(self.job._row, self.task, ended is JobState.COMPLETED)], sites)
+        problem = found.problem if ended is JobState.COMPLETED else f"ended {ended}"
+        if problem:
+            raise failure(self.job, problem, sites.get(self.job.site), self.task)
+        if found.away:
+            raise Unreachable(
+                f"task {self.task} of job {self.job.key} at {self.job.site} ended {ended}, but its outputs could not be fetched: {found.away}",
+                found.away.next_step or "call result() again later",
+            ) from found.away
+        fetched = {name: self.fetched(name) for name in self.job.outputs}
+        return JobResult(
+            self.job.key, ended, found.record, {name: file for name, file in fetched.items() if file.exists()}
+        )
+
+    def fetched(self, name: str) -> Path:
+        """Where a file that it promised lies here, once `result` has fetched it."""
+        directory = results_dir(self.job.key)
+        return (directory if self.task is None else directory / str(self.task)) / name
+
+    def logs(self) -> str:
+        """What it has written so far. Raises as `Job.logs` does."""
+        return self.job.logs(self.task)
+
+    def __repr__(self) -> str:
+        of = f"job {self.job.key}" + ("" if self.task is None else f" task {self.task}")
+        return f"<Point {self.number} {self.label!r}, {of} at {self.job.site}: {self.state}>"
 
 
-@dataclass(frozen=True, slots=True)
 class Sweep(Sequence[Point]):
-    """The points of a sweep, in order: the last key changes fastest."""
+    """The points of a sweep, in order: the last key changes fastest. Of one that was run again in part, as it is now."""
 
-    points: tuple[Point, ...]
+    def __init__(self, key: str, points: Sequence[Point]) -> None:
+        self.key = key
+        self.points = tuple(points)
 
     @property
     def jobs(self) -> list[Job]:
-        """Those that were submitted."""
-        return [point.job for point in self.points if point.job is not None]
+        """The jobs that its points are: arrays, most of them."""
+        return list(dict.fromkeys(point.job for point in self.points))
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until all have ended, in whatever way.
+    def as_completed(self, timeout: float | None = None) -> Iterator[Point]:
+        """The points as they end, in whatever way; those that have ended already first.
 
         Raises:
-            NotEnded: one has not after so many seconds (a TimeoutError too).
+            NotEnded: one has not after so many seconds (a TimeoutError too). Those that had were yielded.
         """
-        for _ in as_completed(self.jobs, timeout):
+        return as_they_end(self.points, timeout)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until all have ended, in whatever way. Raises as `as_completed` does."""
+        for _ in self.as_completed(timeout):
             pass
 
     def results(self, timeout: float | None = None) -> list[JobResult | WestwardError]:
@@ -65,7 +156,7 @@ class Sweep(Sequence[Point]):
         return [_result(point) for point in self.points]
 
     def cancel(self) -> None:
-        """End all that go on. Raises as `Job.cancel` does, for the first that it could not be done for; the wish for the others is carried out."""
+        """End all that go on. Raises as `Job.cancel` does, for the first job that it could not be done for; the others are cancelled."""
         problem: WestwardError | None = None
         for job in self.jobs:
             try:
@@ -88,9 +179,14 @@ class Sweep(Sequence[Point]):
     def __getitem__(self, index: int | slice) -> Point | Sequence[Point]:
         return self.points[index]
 
+    def __repr__(self) -> str:
+        return (
+            f"<Sweep {self.key}: {len(self.points):,} points, jobs {', '.join(job.key for job in self.jobs[:_NAMED])}>"
+        )
+
 
 def sweep(template: str, /, *, site: str | None = None, overrides: Sequence[str] = (), **values: Value) -> Sweep:
-    """Submit a job for every combination, and return as soon as they may start.
+    """Submit a point for every combination, and return as soon as they may start.
 
     Args:
         template: the name of a job template.
@@ -101,46 +197,90 @@ def sweep(template: str, /, *, site: str | None = None, overrides: Sequence[str]
 
     Raises:
         SweepFailed: a point cannot be composed, or no site can run it; none was submitted. What a cluster refuses afterwards stops none of
-            the others: it is the `problem` of its point.
+            the others: such a point is NOT_SUBMITTED, and 'westward retry' submits it again.
         InputError: the overrides make no sweep.
     """
+    wanted = [*overrides, *swept_of(values)]
     catalogue = load_catalogue()
-    wanted = sweep_points([*overrides, *swept_of(values)])
-    named = labels(wanted)
-    composed = [_composed(template, point, label) for point, label in zip(wanted, named, strict=True)]
-    jobs = [(one.spec, one.policy, one.region) for one in composed]
-    decisions = route_all(jobs, catalogue, take_snapshot(catalogue.sites), datetime.now(UTC), site)
-    for label, decision in zip(named, decisions, strict=True):
-        try:
-            chosen_offer(decision, site)
-        except WestwardError as error:
-            raise SweepFailed(f"point '{label}' cannot be submitted, so none was: {error}", error) from error
+    points = template_points(template, wanted)
+    plan = plan_sweep(points, catalogue, site)
+    for place, error in plan.problems.items():
+        raise SweepFailed(f"point '{points[place].label}' cannot be submitted, so none was: {error}", error) from error
+    return submitted(plan, catalogue, points[0].spec.name, template, wanted, site)
+
+
+def find_sweep(key: str) -> Sweep:
+    """The sweep of that key, or the beginning of it.
+
+    Raises:
+        NotFound: there is none.
+        InputError: several keys begin so.
+    """
+    with session({}) as opened:
+        found = opened.ledger.sweeps.find(key)
+        if found is None:
+            raise NotFound(f"no sweep here has a key that begins with {key!r}", "westward sweeps lists them")
+        return _of_ledger(opened, found.key)
+
+
+def submitted(
+    plan: SweepPlan, catalogue: Catalogue, name: str, template: str | None, overrides: Sequence[str], site: str | None
+) -> Sweep:
+    """Submit a plan without problems."""
     with session(catalogue.sites) as opened:
         opened.running.settle(thorough=False)
-        pairs = [(one.spec, decision) for one, decision in zip(composed, decisions, strict=True)]
-        answers = list(opened.running.submit_stream(pairs))
-    return Sweep(
-        tuple(
-            Point(label, tuple(point), None, answer)
-            if isinstance(answer, WestwardError)
-            else Point(label, tuple(point), Job(answer))
-            for label, point, answer in zip(named, wanted, answers, strict=True)
+        done = submit_sweep(
+            opened.running, opened.ledger, plan, name=name, template=template, overrides=overrides, site=site
         )
-    )
+        return _of_ledger(opened, done.sweep.key)
 
 
-def _composed(template: str, point: Sequence[str], label: str) -> Composed:
-    try:
-        return compose_job(template, point)
-    except WestwardError as error:
-        raise SweepFailed(f"point '{label}' cannot be composed: {error}", error) from error
+def _of_ledger(opened: Session, key: str) -> Sweep:
+    points = opened.ledger.sweeps.points(key)
+    keys = list(dict.fromkeys(point.job for point in points))
+    jobs = {row.key: Job(row) for row in opened.ledger.get_many(keys)}
+    return Sweep(key, [Point(point, jobs[point.job]) for point in points])
+
+
+def not_submitted(point: Point) -> JobFailed:
+    """What is raised for a point that its cluster refused."""
+    return JobFailed(f"{point.job.site} refused the point '{point.label}': {point.job._row.reason}")
+
+
+def as_they_end(points: Iterable[Point], timeout: float | None) -> Iterator[Point]:
+    """As `Sweep.as_completed`, for whatever points."""
+    until = None if timeout is None else time.monotonic() + timeout
+    waiting = []
+    for point in points:
+        if point.over:
+            yield point
+        else:
+            waiting.append(point)
+    if not waiting:
+        return
+    ours, turn = watcher(), -1
+    keys = {point.job.key for point in waiting}
+    with ours.following(keys):
+        while waiting:
+            try:
+                turn, rows = ours.news({point.job.key for point in waiting}, until, turn)
+            except NotEnded as error:
+                said = f"'{waiting[0].label}' has not ended yet"
+                if len(waiting) > 1:
+                    said = f"{len(waiting):,} points have not ended yet, '{waiting[0].label}' among them"
+                raise NotEnded(said, error.next_step) from None
+            still = []
+            for point in waiting:
+                point.job._row = rows.get(point.job.key, point.job._row)
+                if point.over:
+                    yield point
+                else:
+                    still.append(point)
+            waiting = still
 
 
 def _result(point: Point) -> JobResult | WestwardError:
-    if point.job is None:
-        assert point.problem is not None
-        return point.problem
     try:
-        return point.job.result()
+        return point.result()
     except WestwardError as error:
         return error

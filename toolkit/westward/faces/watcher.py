@@ -29,6 +29,7 @@ class Watcher:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._followed: Counter[str] = Counter()
+        self._rows: dict[str, Job] = {}
         self._ended: dict[str, Job] = {}
         self._problem: WestwardError | None = None
         self._turns = 0
@@ -51,6 +52,7 @@ class Watcher:
                 for key in [key for key, count in self._followed.items() if count <= 0]:
                     del self._followed[key]
                     self._ended.pop(key, None)
+                    self._rows.pop(key, None)
 
     def wait(self, keys: Collection[str], until: float | None) -> list[Job]:
         """Those of these jobs, which are being followed, that have ended; at least one.
@@ -72,6 +74,24 @@ class Watcher:
                     raise NotEnded(_goes_on(keys), "wait again, or look: westward jobs")
                 self._changed.wait(left)
             return ended
+
+    def news(self, keys: Collection[str], until: float | None, heard: int) -> tuple[int, dict[str, Job]]:
+        """These jobs, which are being followed, as they are after a turn later than the one `heard` last; with the number of that turn.
+
+        Args:
+            heard: -1 for what is known already, which may be nothing.
+
+        Raises:
+            NotEnded, WestwardError: as `wait`.
+        """
+        with self._changed:
+            while self._turns <= heard:
+                if until is not None and time.monotonic() >= until:
+                    raise NotEnded(_goes_on(keys), "wait again, or look: westward jobs")
+                self._changed.wait(None if until is None else until - time.monotonic())
+            if self._problem is not None and heard >= 0:
+                raise self._problem
+            return self._turns, {key: self._rows[key] for key in keys if key in self._rows}
 
     def _run(self) -> None:
         """Turn until nobody has waited for a while."""
@@ -97,6 +117,7 @@ class Watcher:
             tick_s = FIRST_TICK_S if now != last else min(tick_s * SLOWER, LAST_TICK_S)
             last = now
             with self._changed:
+                self._rows |= {job.key: job for job in jobs if job.key in self._followed}
                 self._ended |= {job.key: job for job in jobs if job.phase not in OPEN and job.key in self._followed}
                 self._problem, self._turns = None, self._turns + 1
                 self._changed.notify_all()
