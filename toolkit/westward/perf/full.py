@@ -15,7 +15,7 @@ from typing import Any
 
 from westward import process
 
-BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate", "provision", "plan")
+BENCHMARKS = ("lab_boot", "submit_rate", "watch_rate", "provision", "plan", "sweep_overhead")
 TIMEOUT_S = 1800
 
 

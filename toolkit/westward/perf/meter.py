@@ -6,6 +6,7 @@ submitting and asking, the same for all, and not how many jobs happen to start m
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -174,6 +175,19 @@ def accepted(answers: Iterable[Job | WestwardError]) -> list[Job]:
         assert answer.phase is Phase.RELEASED, answer
         jobs.append(answer)
     return jobs
+
+
+def copy_module(name: str, folder: Path) -> None:
+    """A pure Python package or module, as it is installed here, into `folder`: a node's interpreter takes it from there."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None
+    origin = Path(spec.origin)
+    if origin.name == "__init__.py":
+        shutil.copytree(
+            origin.parent, folder / name.rpartition(".")[2], ignore=shutil.ignore_patterns("__pycache__", "test*")
+        )
+    else:
+        shutil.copy(origin, folder)
 
 
 def tell(text: str) -> None:

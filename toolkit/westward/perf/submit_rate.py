@@ -27,7 +27,6 @@ import importlib.util
 import itertools
 import json
 import shlex
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +34,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -52,6 +50,7 @@ from westward.perf.meter import (
     Meter,
     accepted,
     against,
+    copy_module,
     machine,
     median,
     meter,
@@ -167,7 +166,7 @@ class SubmitRate:
         if not packages.exists():
             packages.mkdir(mode=0o755)
             for name in ("submitit", "cloudpickle", "typing_extensions"):
-                _copy_module(name, packages)
+                copy_module(name, packages)
         return float(self.lab.run("python3", "-c", SUBMITIT.format(partition=PARTITION, jobs=SUBMITIT_JOBS)))
 
     def raw_rest(self, in_flight: int = 1) -> float:
@@ -295,17 +294,6 @@ class SubmitRate:
 
     def _submissions(self, count: int) -> list[Submission]:
         return [render(self._compose(), self.offer, self.lab.site, new_key()) for _ in range(count)]
-
-
-def _copy_module(name: str, folder: Path) -> None:
-    """A pure Python package, as it is installed here."""
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.origin is not None
-    origin = Path(spec.origin)
-    if origin.name == "__init__.py":
-        shutil.copytree(origin.parent, folder / name, ignore=shutil.ignore_patterns("__pycache__", "test*"))
-    else:
-        shutil.copy(origin, folder)
 
 
 Way = Callable[[], float | None]
