@@ -131,7 +131,7 @@ def test_inference(clusters: Lab, west: str) -> None:
         "--site",
         west,
     ]
-    said = westward("submit", *words, "--detach", "--json")
+    said = westward("submit", *words, "--json")
     assert said.status == 0, said.err
     job = said.json
     wait_until(lambda: "serving at " in westward("logs", job["key"]).out, lambda: westward("logs", job["key"]).out)

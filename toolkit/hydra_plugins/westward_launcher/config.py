@@ -37,6 +37,7 @@ class WestwardLauncherConf:
     accelerator_mem: str | None = None
     ntasks_per_accelerator: int | None = None
     walltime: str | None = None
+    begin: str | None = None
     launcher: str | None = None
     account: str | None = None
     qos: str | None = None

@@ -9,7 +9,7 @@ connections. No job starts.
 The figures:
 
 rates: jobs/s of each way (tasks/s of the array), the median and every round. Our roads are timed in this process, the connection open and the
-    template known; `westward_command` is `westward submit ... -m` as a user types it, from the start of its interpreter to its end.
+    template known. What the command costs its user, `westward.perf.sweep_overhead` measures.
 ratios: our rate to the other's, each beside its aim. Like stands against like: the same requests in flight on both sides, 8 or 1. Only
     sbatch in a loop has one at a time whatever we have: it is what a user would do instead.
 compared: ratios without an aim, also of unlike things.
@@ -55,7 +55,6 @@ from westward.perf.meter import (
     median,
     meter,
     print_report,
-    run_westward,
     tell,
 )
 from westward.perf.phases import Phases, Timed
@@ -64,7 +63,7 @@ from westward.slurm.restcall import IN_FLIGHT, Caller
 from westward.slurm.restdata import job_fields
 from westward.slurm.resttoken import Token
 from westward.slurm.script import render
-from westward.store.ledger import Ledger, Phase
+from westward.store.ledger import Ledger
 
 SUBMITIT_JOBS = 10
 ARRAY_TASKS = 1000
@@ -85,7 +84,6 @@ COMPARED = {
     "westward, 8 in flight / two raw requests, 1 in flight": ("westward", "raw_rest_two"),
     "idempotent, 8 in flight / raw slurmrestd, 1 in flight": ("westward_idempotent", "raw_rest"),
     "westward by ssh / sbatch 8 at a time": ("westward_ssh", "sbatch_8_at_a_time"),
-    "westward command / sbatch loop": ("westward_command", "sbatch_loop"),
     "westward / submitit": ("westward", "submitit"),
 }
 SUBMITIT = """
@@ -231,16 +229,6 @@ class SubmitRate:
     def westward_ssh(self) -> float:
         return self._road("westward_ssh", self.lab.by(ShellDoor))
 
-    def westward_command(self) -> float:
-        """The command line, as a process. It routes by itself, so the partition is up meanwhile, and the jobs begin later."""
-        sizes = ",".join(str(next(self._size)) for _ in range(self.jobs))
-        words = ["submit", TEMPLATE, f"size={sizes}", f"begin={LATER_MIN}", "-m", "--json"]
-        with self.lab.partition_up():
-            seconds, printed = run_westward(*words, timeout_s=COMMAND_TIMEOUT_S)
-        phases = [point["phase"] for point in json.loads(printed)]
-        assert phases == [Phase.RELEASED] * self.jobs, phases
-        return seconds
-
     def westward_single(self) -> float:
         """One after another, each with its commits and requests to itself."""
         site = self.lab.by(RestDoor)
@@ -316,7 +304,6 @@ def _ways(rate: SubmitRate) -> dict[str, tuple[Way, int]]:
         "westward_one_in_flight": (rate.westward_one_in_flight, jobs),
         "westward_one_by_one": (rate.westward_single, jobs),
         "westward_array_tasks": (rate.westward_array, ARRAY_TASKS),
-        "westward_command": (rate.westward_command, jobs),
         "submitit": (rate.submitit, SUBMITIT_JOBS),
     }
 
