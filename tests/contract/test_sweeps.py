@@ -95,23 +95,25 @@ def test_sixty_points_three_sets_of_resources_a_failing_point_and_a_dead_node(pl
     told = place.submit(*SWEPT)
     sweep = told["sweep"]
     assert len(told["points"]) == 60 and len(told["jobs"]) == 3
+    host, controller = f"{place.cluster}-n2", f"{place.cluster}-ctl"
     wait_until(
-        lambda: Counter(row["state"] for row in place.table(sweep)[1])["COMPLETED"] >= 8,
-        "nothing completes",
+        lambda: (
+            len(place.lab.accounted(place.cluster, told["jobs"][0]["slurm_name"])) >= 8
+            and bool(place.lab.exec(controller, "squeue", "-h", "-t", "RUNNING", "-w", host))
+        ),
+        "nothing runs",
         120,
-        every_s=1,
     )
-    node = f"{place.lab.name}.{place.cluster}-n2"
-    docker.from_env().containers.get(node).kill()
+    docker.from_env().containers.get(f"{place.lab.name}.{host}").kill()
     try:
         rows = place.wait_until_ended(sweep, 400)
     finally:
         its_own = {"WESTWARD_STATE_DIR": str(lab_state)}
         assert westward("lab", "up", "east-west", "--name", place.lab.name, environment=its_own).status == 0
     before = Counter(row["state"] for row in rows)
-    assert before["FAILED"] == 1 and before["NODE_FAIL"] >= 1 and before["COMPLETED"] + before["NODE_FAIL"] == 59, (
-        before
-    )
+    # the point that fails may have been one of those on the node
+    assert before["NODE_FAIL"] >= 1 and before["FAILED"] <= 1, before
+    assert before["COMPLETED"] + before["FAILED"] + before["NODE_FAIL"] == 60, before
     said, _ = place.table(sweep)
     assert said.status == 1 and f"westward retry {sweep}" in said.err
 
