@@ -138,6 +138,13 @@ def test_what_nobody_knows_is_left_out_or_unknown(more: dict[str, Any]) -> None:
     assert (read().region, read().prices, read().power) == ("unknown", Prices(), Power())
 
 
+def test_how_long_an_array_may_be_can_be_said() -> None:
+    assert (read().max_array_size, read(max_array_size=4001).max_array_size) == (None, 4001)
+    assert read(max_array_size="unknown").max_array_size is None
+    with pytest.raises(InputError, match="max_array_size"):
+        read(max_array_size=0)
+
+
 def test_one_figure_may_be_known_and_another_not() -> None:
     site = read(
         prices={"currency": "CNY", "accelerator_hour": {"H100": FIGURE, "a100": "unknown"}}, power={"pue": FIGURE}

@@ -135,6 +135,17 @@ class TestTick:
         (ended,) = world.jobs().refresh([made])
         assert (ended.phase, ended.tasks) == (Phase.ENDED, tasks)
 
+    def test_an_array_is_not_over_while_a_task_of_it_may_come_back(self, world: World) -> None:
+        """A task that failed stands for the whole before one whose node died, which its cluster may put back into the queue."""
+        made = submit(world)
+        tasks = {JobState.FAILED: 1, JobState.NODE_FAIL: 1}
+        ids = {JobState.FAILED: "0", JobState.NODE_FAIL: "1"}
+        world.cluster.set(1, JobState.FAILED, tasks=tasks, task_ids=ids, ended_at=datetime.now(UTC))
+        (now,) = world.jobs().refresh([made])
+        assert (now.phase, now.state, now.task_ids) == (Phase.RELEASED, JobState.FAILED, ids)
+        world.cluster.set(1, JobState.RUNNING, tasks={JobState.FAILED: 1, JobState.RUNNING: 1}, ended_at=None)
+        assert world.jobs().refresh([made])[0].state is JobState.RUNNING
+
 
 class TestSilence:
     def test_its_jobs_are_unknown_last_seen_when_it_answered_last_and_come_back(self, world: World) -> None:

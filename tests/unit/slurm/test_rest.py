@@ -492,6 +492,13 @@ class TestOtherCalls:
         slurmrestd.on("GET slurm/conf", "conf" if release == NEW else HTML)
         assert client.account().default_account == "research"
 
+    def test_how_long_an_array_may_be_is_told_by_the_newest_alone(
+        self, slurmrestd: Slurmrestd, client: RestClient
+    ) -> None:
+        slurmrestd.release, slurmrestd.versions = OLD, ("v0.0.42",)
+        with pytest.raises(NotOffered, match="does not tell how long an array may be"):
+            client.array_limits()
+
     def test_history_asks_for_every_attempt_of_this_user(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurmdb/jobs/", "accounted_array")
         since = datetime(2026, 11, 20, tzinfo=UTC)

@@ -363,6 +363,27 @@ def test_a_cluster_describes_itself(client: ShellClient, slurm: FakeSlurm, versi
     assert account.clock is not None and abs((account.clock - datetime.now(UTC)).total_seconds()) < 5
     assert account.home and "pmi2" in account.mpi
     assert client.accounting_backlog() == 0
+    assert client.array_limits().max_array_size == 1001
+
+
+def test_how_much_may_be_submitted(client: ShellClient, slurm: FakeSlurm) -> None:
+    config = said("24.11", "config").replace("bf_interval=5", "bf_interval=5,max_script_size=65536")
+    (slurm.folder / "config.txt").write_text(config)
+    slurm.program("scontrol", f"cat {slurm.folder}/config.txt")
+    slurm.program(
+        "sacctmgr",
+        "case $4 in assoc) printf 'research|40|\nresearch|9|urgent\nteaching||\n';; qos) printf 'normal|\nurgent|3\n';; esac",
+    )
+    limits = client.array_limits()
+    assert (limits.max_array_size, limits.max_script_bytes) == (1001, 65536)
+    assert (limits.max_submit, limits.max_submit_qos, limits.default_qos) == (
+        {"research": 9},
+        {"urgent": 3},
+        {"research": "urgent"},
+    )
+    slurm.program("sacctmgr", "echo 'sacctmgr: error: Sending PersistInit msg: Connection refused' >&2; exit 1")
+    limits = client.array_limits()
+    assert (limits.max_array_size, limits.max_submit) == (1001, {}), "jobs are taken while slurmdbd is down"
 
 
 def test_history_is_asked_in_utc(client: ShellClient, slurm: FakeSlurm) -> None:

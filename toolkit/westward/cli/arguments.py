@@ -26,7 +26,9 @@ Overrides = Annotated[
 Multirun = Annotated[
     bool,
     typer.Option(
-        "--multirun", "-m", help="A key may take several values (a,b,c or range(1,9)): each combination is a point of a sweep."
+        "--multirun",
+        "-m",
+        help="A key may take several values (a,b,c or range(1,9)): each combination is a point of a sweep.",
     ),
 ]
 SiteOption = Annotated[

@@ -83,7 +83,7 @@ def _newest_of_each_id(watched: Sequence[Watched]) -> tuple[dict[int, Watched], 
 
 def _is_the_end(status: JobStatus, now: datetime) -> bool:
     """Whether this is the end of the job, and not only of an attempt that another one may follow."""
-    if status.state not in MAY_COME_BACK:
+    if status.state not in MAY_COME_BACK and not MAY_COME_BACK.intersection(status.tasks):
         return status.state.final
     return status.ended_at is not None and now - status.ended_at > CLOCKS_DIFFER
 
