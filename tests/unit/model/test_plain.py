@@ -11,6 +11,9 @@ import pytest
 from westward.jobs.template import compose_job, templates
 from westward.model.accelerators import AcceleratorRequest, ComputeDemand
 from westward.model.batchscript import BatchScript
+from westward.model.budget import Caps
+from westward.model.checkpoint import Checkpoint
+from westward.model.container import Container, Runtime
 from westward.model.job import After, Array, Dependency, JobSpec, Launcher, Task
 from westward.model.plain import built, plain
 from westward.model.resources import Resources
@@ -33,6 +36,13 @@ FULL = JobSpec(
     idempotent=True,
     options={"exclusive": None, "nice": "3"},
     tasks=(Task(("x",), {"B": "c"}), Task(("y",))),
+    container=Container("image.sif", Runtime.APPTAINER, ("/a:/b:ro",), ("--nv",)),
+    modules=("gcc",),
+    inputs=("data/a b",),
+    max_rtt_ms=12.5,
+    budget=Caps(money=3.5, currency="CNY", allow_unknown=True),
+    project="p",
+    checkpoint=Checkpoint(before_s=60, restarts=1),
 )
 DEMAND = JobSpec("job", ("true",), Resources(compute=ComputeDemand.parse("2PFLOPS@bf16"), nodes_given=False))
 
