@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,15 @@ def ends(key: str, tasks: dict[JobState, str], over: bool = True) -> None:
     job = ledger.get(key)
     counts = {state: Array.parse(ids).tasks for state, ids in tasks.items()}
     worst = next((state for state in counts if state is not JobState.COMPLETED), JobState.COMPLETED)
-    status = JobStatus(job.job_id or 0, job.submission.name, worst, exit_code=3, tasks=counts, task_ids=tasks)
+    status = JobStatus(
+        job.job_id or 0,
+        job.submission.name,
+        worst,
+        exit_code=3,
+        started_at=datetime.now(UTC),
+        tasks=counts,
+        task_ids=tasks,
+    )
     ledger.seen({key: status}, ended=[key] if over else [])
 
 
@@ -45,8 +54,12 @@ class TestResults:
             ["0", "16", "COMPLETED"], ["1", "32", "FAILED"], ["2", "64", "COMPLETED"],
         ]  # fmt: skip
         assert "3 points: 2 COMPLETED, 1 FAILED" in done.stderr
-        assert f"sweep {told['sweep']}: 1 of 3 points did not succeed: size=32: ended FAILED" in done.stderr
-        assert f"next:  submit again what is missing: westward retry {told['sweep']}" in done.stderr
+        assert f"sweep {told['sweep']}: 1 of 3 points did not succeed:\n  size=32: ended FAILED" in done.stderr
+        key = told["jobs"][0]["key"]
+        assert (
+            f"next:  what it wrote: westward logs {key} --task 1; submit again what is missing: westward retry {told['sweep']}"
+            in done.stderr
+        )
 
     def test_all_went_well(self, slurm: FakeSlurm) -> None:
         told = a_sweep()

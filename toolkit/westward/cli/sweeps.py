@@ -144,6 +144,11 @@ def _put(sweep: Sweep, results: Results, form: TableFormat, output: Path | None,
     match form:
         case TableFormat.TABLE:
             show.out.print(show.record_table(f"{show.printable(sweep.name)}, sweep {sweep.key}", _record(results)))
+            if len(table.rows) > show.SHOWN:
+                left = len(table.rows) - show.SHOWN
+                show.out.print(
+                    f"{left:,} more rows are not shown; all of them: --format csv, json or parquet", soft_wrap=True
+                )
             return
         case TableFormat.CSV:
             content = as_csv(table)
@@ -167,7 +172,7 @@ def _record(results: Results) -> dict[str, object]:
     table = results.table
     full = [column for column in table.columns if any(row[column.name] not in (None, "") for row in table.rows)]
     columns = [{"name": column.name, "unit": column.unit} for column in full if column.name not in ("job", "task")]
-    return {"columns": columns, "rows": table.rows}
+    return {"columns": columns, "rows": table.rows[: show.SHOWN]}
 
 
 def _judge(sweep: Sweep, results: Results) -> None:
@@ -176,11 +181,15 @@ def _judge(sweep: Sweep, results: Results) -> None:
     words = ", ".join(f"{count:,} {state}" for state, count in results.counts.most_common())
     show.err.print(f"{total:,} points: {words}", soft_wrap=True)
     if results.bad:
-        label, why = results.bad[0]
-        more = f" (and {len(results.bad) - 1:,} more)" if len(results.bad) > 1 else ""
+        told = "".join(f"\n  {one.label}: {' '.join(one.why.split())}" for one in results.bad[:_NAMED])
+        more = f"\n  and {len(results.bad) - _NAMED:,} more" if len(results.bad) > _NAMED else ""
+        log = next((one for one in results.bad if one.job is not None), None)
+        of_task = f" --task {log.task}" if log is not None and log.task is not None else ""
+        steps = [f"what it wrote: westward logs {log.job}{of_task}"] if log is not None else []
+        steps += [f"submit again what is missing: westward retry {sweep.key}"] if results.missing else []
         raise JobFailed(
-            f"sweep {sweep.key}: {len(results.bad):,} of {total:,} points did not succeed: {label}: {why}{more}",
-            f"submit again what is missing: westward retry {sweep.key}" if results.missing else "",
+            f"sweep {sweep.key}: {len(results.bad):,} of {total:,} points did not succeed:{told}{more}",
+            "; ".join(steps),
         )
     if results.away is not None:
         raise Unreachable(

@@ -17,19 +17,29 @@ from westward.store.ledger import Job
 
 
 @dataclass(frozen=True, slots=True)
+class Bad:
+    """A point that did not succeed, and why; and the job and task whose log tells more, where it got as far."""
+
+    label: str
+    why: str
+    job: str | None
+    task: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The table of a sweep.
 
     Attributes:
         counts: how many points are in each state.
-        bad: the labels of points that did not succeed, and why.
+        bad: the points that did not succeed.
         missing: how many of them can be submitted again.
         away: why some outputs could not be asked for now.
     """
 
     table: SweepTable
     counts: Counter[str]
-    bad: tuple[tuple[str, str], ...]
+    bad: tuple[Bad, ...]
     missing: int
     away: Unreachable | None
 
@@ -53,7 +63,7 @@ def sweep_results(points: Sequence[SweepPoint], jobs: Mapping[str, Job], sites: 
     for place, one, found in zip(whose, wanted, gather(wanted, sites), strict=True):
         left.setdefault(place, []).append((one.task, found))
     told: list[Told] = []
-    bad: list[tuple[str, str]] = []
+    bad: list[Bad] = []
     for place, (point, (state, over)) in enumerate(zip(points, now, strict=True)):
         job = jobs[point.job]
         ended_badly = missing((state, over)) or (over and state is JobState.UNKNOWN)
@@ -65,7 +75,8 @@ def sweep_results(points: Sequence[SweepPoint], jobs: Mapping[str, Job], sites: 
             problems.append(why or found.problem)
         first = next(filter(None, problems), "")
         if first or ended_badly:
-            bad.append((point.label, first or str(state)))
+            log = job.key if state != NOT_SUBMITTED and job.started_at is not None else None
+            bad.append(Bad(point.label, first or str(state), log, point.task))
     return Results(
         table=sweep_table(told),
         counts=Counter(str(state) for state, _ in now),
