@@ -20,14 +20,14 @@ from westward.directories import state_dir
 
 pytestmark = pytest.mark.lab
 
-# 20 points for each of three sets of resources; the ones with 1 CPU and N=13 fail
-SWEPT = ("env.N=range(0,20)", "cpus_per_task=1,2,3")
-FAILS = {"env.N": 13, "cpus_per_task": 1}
+# 20 points for each of three sets of resources; the one with the least memory and N=13 fails
+SWEPT = ("env.N=range(0,20)", "mem=40M,50M,60M", "env.MEM=${mem}")
+FAILS = {"env.N": 13, "mem": "40M"}
 POINT = """\
 sleep 4
-if [ "$N" = 13 ] && [ "$SLURM_CPUS_PER_TASK" = 1 ]; then echo "no luck"; exit 3; fi
-printf '{"status": "ok", "columns": [{"name": "square", "unit": "m2"}, {"name": "cpus"}], "rows": [{"square": %d, "cpus": %d}]}' \
-  $((N * N)) "$SLURM_CPUS_PER_TASK" > draft
+if [ "$N" = 13 ] && [ "$MEM" = 40M ]; then echo "no luck"; exit 3; fi
+printf '{"status": "ok", "columns": [{"name": "square", "unit": "m2"}, {"name": "used"}], "rows": [{"square": %d, "used": "%s"}]}' \
+  $((N * N)) "$MEM" > draft
 mv draft result.json
 """
 
@@ -48,7 +48,6 @@ class Place:
         words = [
             "command=[bash,point.sh]",
             "outputs=[result.json]",
-            "mem=50M",
             "walltime=3",
             "setup=['cp /shared/researcher/point.sh .']",
         ]
@@ -88,9 +87,9 @@ def place(clusters: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
 
 
 def test_sixty_points_three_sets_of_resources_a_failing_point_and_a_dead_node(place: Place, lab_state: Path) -> None:
-    plan = place.westward("plan", "command", "-m", "mem=50M", *SWEPT, "--site", place.site, "--json").json
-    assert [(job["array"], job["cpus_per_task"], len(job["points"])) for job in plan["jobs"]] == [
-        ("0-19", cpus, 20) for cpus in (1, 2, 3)
+    plan = place.westward("plan", "command", "-m", *SWEPT, "--site", place.site, "--json").json
+    assert [(job["array"], job["mem_bytes"], len(job["points"])) for job in plan["jobs"]] == [
+        ("0-19", mib * 2**20, 20) for mib in (40, 50, 60)
     ]
     told = place.submit(*SWEPT)
     sweep = told["sweep"]
@@ -126,7 +125,7 @@ def test_sixty_points_three_sets_of_resources_a_failing_point_and_a_dead_node(pl
     assert {key: failed[key] for key in FAILS} == FAILS and failed["problem"] == "ended FAILED"
     for row in rows:
         if row is not failed:
-            assert (row["square"], row["cpus"], row["problem"]) == (row["env.N"] ** 2, row["cpus_per_task"], "")
+            assert (row["square"], row["used"], row["problem"]) == (row["env.N"] ** 2, row["mem"], "")
     assert completed_once(place, sweep) == 59
 
     said = place.westward("results", sweep, "--format", "csv")
