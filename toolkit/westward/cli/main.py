@@ -33,6 +33,7 @@ COMMANDS = {
     "explain": ("explain", "explain"),
     "attempts": ("jobs", "attempts"),
     "budgets": ("budgets", "budgets"),
+    "provenance": ("provenance", "provenance"),
     "agent": ("agent", "app"),
     "site": ("site", "app"),
     "bench": ("bench", "app"),

@@ -16,6 +16,7 @@ from westward.federation.presence import alive
 from westward.jobs.collect import collect, copy_outputs
 from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER, take_further
 from westward.jobs.lifecycle import Jobs
+from westward.jobs.provenance import keep
 from westward.model.result import JobResult
 from westward.model.site import Site
 from westward.model.units import format_duration
@@ -78,14 +79,16 @@ def finish(
         Unreachable: its site does not give its outputs now, so nobody knows yet.
     """
     result = collect(job, sites.get(job.site))
+    kept = keep(Ledger(), job, None if result.away else sites.get(job.site))
     problem = result.problem or (f"its outputs could not be fetched: {result.away}" if result.away else "")
     copied = copy_outputs(result, output_dir, force) if output_dir is not None else []
     if as_json:
         files = {name: str(file) for name, file in result.files.items()}
-        facts = {"ok": result.ok, "problem": problem, "record": result.record, "files": files}
+        facts = {"ok": result.ok, "problem": problem, "record": result.record, "files": files, "provenance": str(kept)}
         show.print_json({**show.job_facts(job), **facts, "copied": [str(file) for file in copied]})
     else:
         _show(job, result, copied)
+        show.out.print(f"provenance: {kept}", soft_wrap=True)
         if output_dir is not None and not copied:
             show.err.print(f"job {job.key} left no outputs to copy", soft_wrap=True)
     if result.problem:

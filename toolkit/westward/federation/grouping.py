@@ -11,7 +11,7 @@ from westward.model.job import Array, JobSpec, Task
 from westward.slurm.script import task_lines
 
 # what the tasks of one array may differ in; in everything else they are the same, whatever keys a job may still get
-OWN = frozenset({"name", "command", "env", "tasks"})
+OWN = frozenset({"name", "command", "env", "tasks", "config"})
 # slurmctld's own limit where SchedulerParameters sets no max_script_size
 SCRIPT_BYTES = 4 * 1024**2
 # of a script's bytes, those that are not its tasks: options, variables, setup
@@ -124,7 +124,14 @@ def joined(specs: Sequence[JobSpec]) -> JobSpec:
         env=dict(sorted(common.items())),
         array=Array(f"0-{len(specs) - 1}"),
         tasks=tasks,
+        config=_common(specs),
     )
+
+
+def _common(specs: Sequence[JobSpec]) -> Mapping[str, Any]:
+    """What the configurations of all say alike."""
+    first = specs[0].config
+    return {key: value for key, value in first.items() if all(spec.config.get(key) == value for spec in specs)}
 
 
 def _cut(specs: Sequence[JobSpec], most: Most) -> Iterator[Sequence[JobSpec]]:

@@ -49,7 +49,8 @@ def route(
         else:
             found.extend((site, fit) for fit in answer)
     prices, currency = _in_one_currency(policy, catalogue.currency)
-    offers = _best_partitions(_price(spec, prices, region, catalogue, found))
+    priced = _price(spec, prices, region, catalogue, found)
+    offers = [replace(offer, slurm_version=snapshot.clusters[offer.site].version) for offer in _best_partitions(priced)]
     chosen = next((offer for offer in offers if only_site in (None, offer.site)), None)
     return Decision(
         chosen=chosen,

@@ -234,7 +234,7 @@ def _shapes(points: Sequence[Point]) -> tuple[tuple[Mapping[str, Any], ...], lis
         same = point.spec.name, signature(point.spec), point.region, comparable(point.policy)
         if same not in known:
             known[same] = len(shapes)
-            spec = replace(point.spec, command=(), env={})
+            spec = replace(point.spec, command=(), env={}, config={})
             shapes.append({"spec": plain(spec), "policy": plain(point.policy), "region": point.region})
         shape_of.append(known[same])
     return tuple(shapes), shape_of

@@ -25,6 +25,7 @@ from westward.errors import NotFound, OverBudget, SiteRefused, StorageError, Wes
 from westward.jobs import dependencies, steps, watching
 from westward.jobs.allowance import asked, findings
 from westward.jobs.budgeting import Budgeting
+from westward.jobs.provenance import origin
 from westward.jobs.side_by_side import side_by_side
 from westward.jobs.steps import Steps, parts
 from westward.model.decision import Decision
@@ -52,6 +53,7 @@ class Jobs:
 
     Args:
         on_step: called as ("intent" | "attempt" | "sent" | "held" | "released", job) right after each of these has happened.
+        where: tells where what is submitted comes from, for the record.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Jobs:
         sites: Mapping[str, Site],
         connect: Callable[[Site], SlurmClient] = open_client,
         on_step: Step | None = None,
+        where: Callable[[], Mapping[str, Any]] = origin,
     ) -> None:
         self._ledger = ledger
         self._sites = sites
@@ -69,6 +72,8 @@ class Jobs:
         self._on_step = on_step
         self._steps = Steps(ledger, self._client, self._tell)
         self._told: tuple[Decision, dict[str, Any]] | None = None
+        self._where = where
+        self._origin: Mapping[str, Any] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -231,8 +236,15 @@ class Jobs:
             submission = replace(submission, hold=True)
         decided = self._facts(decision)
         return Intent(
-            key, spec.name, spec.template, offer.site, submission, spec.outputs, decided, waits_for, planned=planned
-        )
+            key, spec.name, spec.template, offer.site, submission, spec.outputs, decided, waits_for,
+            planned=planned, config=spec.config, origin=self._from_where(),
+        )  # fmt: skip
+
+    def _from_where(self) -> Mapping[str, Any]:
+        """Where all that is submitted here comes from, as of the first of it."""
+        if self._origin is None:
+            self._origin = self._where()
+        return self._origin
 
     def _facts(self, decision: Decision) -> dict[str, Any]:
         """The decision as the ledger keeps it. Many jobs may rest on one."""

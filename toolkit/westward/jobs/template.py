@@ -245,6 +245,7 @@ def _to_spec(template: str, config: Mapping[str, Any], named: AbstractSet[str], 
         modules=_modules(template, config["modules"]),
         inputs=tuple(config["inputs"]),
         max_rtt_ms=_latency(template, config["max_rtt_ms"]),
+        config=dict(config),
     )
 
 

@@ -74,6 +74,7 @@ class Offer:
         carbon_kg: location-based kgCO2e of that energy; None is unknown.
         granted: what the accelerator request becomes there, in numbers; None where none is asked for.
         money: what the site charges for all of the time limit: rent and electricity, whatever the policy weighs; None is unknown.
+        slurm_version: what its cluster runs; None where it was not asked.
         rtt_ms: round trip from the user's region; None where the catalogue does not know it.
     """
 
@@ -87,6 +88,7 @@ class Offer:
     cost: Cost
     granted: Granted | None = None
     money: float | None = None
+    slurm_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

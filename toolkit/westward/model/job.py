@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from westward.errors import QuantityError
 from westward.model.batchscript import BatchScript
@@ -167,6 +168,7 @@ class JobSpec:
         max_rtt_ms: the longest round trip between its user's region and its site; None for any.
         script: a batch script of the user's own, which is submitted as it is; what it says of its job goes before everything here.
         tasks: what each task of `array` runs, in the order of the indices; empty where all run `command`.
+        config: all that its template and overrides say, for the record; empty where it was not composed of these.
         checkpoint: how it is stopped before its time limit, and started again; None where it simply ends there.
     """
 
@@ -195,6 +197,7 @@ class JobSpec:
     budget: Caps = NO_CAPS
     project: str | None = None
     checkpoint: Checkpoint | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

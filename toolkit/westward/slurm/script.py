@@ -20,6 +20,7 @@ from westward.model.job import JobChange, JobSpec, Launcher, Submission, Task, s
 from westward.model.site import Site
 from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
+from westward.model.variables import PATTERN
 from westward.slurm import routed
 from westward.slurm.containers import Contained, contained
 
@@ -111,6 +112,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         command=_launch(spec, offer, site),
         requeue=requeue,
         checkpoint=spec.checkpoint,
+        variables=PATTERN,
     )
     return Submission(
         name=name,

@@ -7,6 +7,7 @@ fenced by the claim: a process that slept while another took over records nothin
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -112,6 +113,13 @@ class Ledger:
         with self._reading() as db:
             return [rows.site_word(found) for found in db.rows(f"SELECT {rows.SITE_COLUMNS} FROM sites ORDER BY name")]
 
+    def provenance(self, key: str) -> dict[str, Any]:
+        """What was written down of a job's `config` and `origin` when it was submitted; None where nothing was."""
+        query = "SELECT config, said FROM jobs LEFT JOIN origins ON origins.digest = jobs.origin WHERE key = :key"
+        with self._reading() as db:
+            ((config, said),) = db.rows(query, key=key)
+        return {"config": rows.read_json(config), "origin": rows.read_json(said)}
+
     def jobs(self, *, phases: Sequence[Phase] | None = None, limit: int | None = None) -> list[Job]:
         """Jobs, newest first."""
         return self._select(_in(phases) if phases is not None else "TRUE", limit=limit)
@@ -212,6 +220,9 @@ class Ledger:
         """The same in a transaction that writes more than jobs."""
         added = [rows.row(intent, self._owner, _now()) for intent in intents]
         spending.keep(db, [intent.planned for intent in intents if intent.planned is not None])
+        origins = {row["origin"]: intent.origin for row, intent in zip(added, intents, strict=True) if row["origin"]}
+        for digest, said in origins.items():
+            db.write(rows.INSERT_ORIGIN, digest=digest, said=json.dumps(said))
         db.write_each(rows.INSERT, added)
         return [rows.new_job(intent, row["created_at"]) for intent, row in zip(intents, added, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -44,6 +45,8 @@ class Intent:
     waits_for: tuple[Dependency, ...] = ()
     sweep: str | None = None
     planned: Planned | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ def row(intent: Intent, holder: str, now: float) -> dict[str, Any]:
         "outputs": json.dumps(list(intent.outputs)),
         "submission": json.dumps({item.name: getattr(intent.submission, item.name) for item in _SUBMISSION}),
         "decision": json.dumps(dict(intent.decision)),
+        "config": json.dumps(dict(intent.config)) if intent.config else None,
+        "origin": digest(intent.origin),
         **_planned(intent.planned or Planned(Amounts(None, None, None))),
     }
 
@@ -170,12 +175,25 @@ def _planned(plan: Planned) -> dict[str, Any]:
     }
 
 
+def digest(origin: Mapping[str, Any] | None) -> str | None:
+    """By what an origin is known."""
+    return None if origin is None else hashlib.sha256(json.dumps(origin).encode()).hexdigest()
+
+
 _NEW = (
     "key", "phase", "state", "site", "slurm_name", "created_at", "reason", "claim", "claimed_at", "name", "template", "waits_for",
-    "tasks", "task_ids", "sweep", "outputs", "submission", "decision", "attempts", "restarts", "cancelled", "cancel_sent",
+    "tasks", "task_ids", "sweep", "outputs", "submission", "decision", "config", "origin", "attempts", "restarts", "cancelled", "cancel_sent",
     "project", "currency", "limit_s", *KINDS,
 )  # fmt: skip
 INSERT = f"INSERT INTO jobs ({', '.join(_NEW)}) VALUES ({', '.join(f':{name}' for name in _NEW)})"
+
+
+INSERT_ORIGIN = "INSERT INTO origins (digest, said) VALUES (:digest, :said) ON CONFLICT (digest) DO NOTHING"
+
+
+def read_json(found: Any) -> Any:
+    """A column of JSON: PostgreSQL's driver has read it already."""
+    return json.loads(found) if isinstance(found, str) else found
 
 
 def new_job(intent: Intent, created_at: float) -> Job:
@@ -225,8 +243,8 @@ def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
         if name in values:
             values[name] = _moment(values[name])
     for name in _JSON:  # PostgreSQL's driver has read them already
-        if isinstance(values.get(name), str):
-            values[name] = json.loads(values[name])
+        if name in values:
+            values[name] = read_json(values[name])
     return values | {
         "phase": Phase(values["phase"]),
         "state": JobState(values["state"]),

@@ -51,6 +51,8 @@ jobs = sql.Table(
     sql.Column("outputs", sql.JSON, nullable=False),
     sql.Column("submission", sql.JSON, nullable=False),
     sql.Column("decision", sql.JSON, nullable=False),
+    sql.Column("config", sql.JSON),
+    sql.Column("origin", sql.String(64)),
     sql.Index("jobs_by_phase", "phase", "site", "state"),
     sql.Index("jobs_of_sweep", "sweep"),
     sql.Index("jobs_by_project", "project", "created_at"),
@@ -78,6 +80,13 @@ points = sql.Table(
     sql.Column("overrides", sql.JSON, nullable=False),
     sql.Column("command", sql.JSON, nullable=False),
     sql.Column("env", sql.JSON, nullable=False),
+)
+# where jobs were submitted from, by the digest of what is said of it: many jobs share one
+origins = sql.Table(
+    "origins",
+    metadata,
+    sql.Column("digest", sql.String(64), primary_key=True),
+    sql.Column("said", sql.JSON, nullable=False),
 )
 sites = sql.Table(
     "sites",
