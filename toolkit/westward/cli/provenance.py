@@ -11,6 +11,8 @@ from westward.cli import show
 from westward.cli.arguments import JobName
 from westward.store.ledger import OPEN, Ledger
 
+_SILENT: tuple[Any, ...] = (None, False, [], {}, "")
+
 
 def provenance(name: JobName, as_json: show.AsJson = False) -> None:
     """Show where a job comes from: configuration, code and its changes, decision, environment, and what its nodes noted.
@@ -43,7 +45,7 @@ def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     submitted = facts["submitted"] or {}
     chosen = facts["decision"].get("chosen") or {}
     found = [
-        ("submitted", f"{facts['created_at']} by {submitted.get('user')} on {submitted.get('host')}" if submitted else facts["created_at"]),
+        ("submitted", f"{facts['created_at'][:19]} UTC by {submitted.get('user')} on {submitted.get('host')}" if submitted else facts["created_at"]),
         ("from", str(submitted.get("directory") or "not recorded")),
         ("code", _code(submitted)),
         ("Westward", f"{submitted.get('westward', '?')}, Python {submitted.get('python', '?')}"),
@@ -78,9 +80,17 @@ def _code(submitted: Mapping[str, Any]) -> str:
 
 
 def _said(config: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    """The keys that say something."""
+    """The keys that say something; --json has them all."""
+    found = dict(config or {})
+    found["policy"] = (found.get("policy") or {}).get("name")
+    for group, key in (("checkpoint", "signal"), ("container", "image")):  # without it the others mean nothing
+        if not (found.get(group) or {}).get(key):
+            found.pop(group, None)
+    found |= {
+        key: {name: inner for name, inner in value.items() if inner not in _SILENT}
+        for key, value in found.items()
+        if isinstance(value, Mapping)
+    }
     return [
-        (key, value)
-        for key, value in (config or {}).items()
-        if value not in (None, [], {}, "") and key not in ("description", "choices")
+        (key, value) for key, value in found.items() if value not in _SILENT and key not in ("description", "choices")
     ]
