@@ -24,6 +24,7 @@ UNKNOWN_ID = 3999998
 # how each method can be called without doing anything, where the door refuses it anyhow
 CALLS: Mapping[str, tuple[Any, ...]] = {
     "account": (),
+    "try_out": (None,),
     "hold": ([UNKNOWN_ID],),
     "signal": (UNKNOWN_ID, "USR1"),
     "requeue": (UNKNOWN_ID,),

@@ -1,0 +1,99 @@
+"""`westward plan` and budgets as a user has them, on two real clusters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from contract.clusters import Judge, Lab, wait_until, westward
+
+pytestmark = pytest.mark.lab
+
+JOB = ["command", "command=[sleep,60]", "mem=10M", "walltime=00:10:00"]
+
+
+@pytest.fixture
+def quota(clusters: Lab) -> Iterator[Judge]:
+    """The west, where the researcher may have two jobs at once and run one of them."""
+    judge = Judge(clusters, "west")
+    change = ("sacctmgr", "-i", "modify", "user", "researcher", "set")
+    judge.root(*change, "MaxJobs=1", "MaxSubmitJobs=2")
+    shown = ("scontrol", "-o", "show", "assoc_mgr", "flags=assoc", "users=researcher")
+    wait_until(lambda: "MaxSubmitJobs=2(" in judge.root(*shown), "the limit does not come")
+    try:
+        yield judge
+    finally:
+        judge.root("scancel", "--user=researcher")
+        judge.root(*change, "MaxJobs=-1", "MaxSubmitJobs=-1")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A project that may spend an accelerator-hour."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "westward").mkdir()
+    file = tmp_path / "westward" / "budgets.yaml"
+    file.write_text("projects: {thesis: {since: 2020-01-01, accelerator_hours: 1}}\n")
+    return "thesis"
+
+
+def test_a_quota_that_fills_up_is_foreseen_and_submit_says_which_it_is(clusters: Lab, submit, quota: Judge):
+    west = ["--site", clusters.site("west")]
+    said = westward("plan", *JOB, *west)
+    assert said.status == 0, said.err
+    assert "within all" in said.out and "by sbatch --test-only, on west-n" in said.out
+    assert "0.1667 node-hours, 0.1667 core-hours" in said.out
+    submit(*JOB, *west)
+    said = westward("plan", *JOB, *west)
+    assert said.status == 0 and "accepted, and waits:" in said.out
+    assert "MaxJobs is 1, 1 in use, asked: 1" in said.out
+    submit(*JOB, *west)
+    said = westward("plan", *JOB, *west)
+    assert said.status == 2
+    assert "MaxSubmitJobs is 2, 2 in use, asked: 1" in said.out and "would refuse this job" in said.err
+    assert "westward cancel" in said.err
+    facts = json.loads(westward("plan", *JOB, *west, "--json").out)
+    assert facts["limits"]["verdict"] == "refused" and facts["test_only"]["refusal"]
+    refused = westward("submit", *JOB, *west)
+    assert refused.status == 2
+    assert "MaxSubmitJobs is 2, 2 in use, asked: 1" in refused.err and "westward cancel" in refused.err
+    elsewhere = westward("plan", *JOB, "--site", clusters.site("east"))
+    assert elsewhere.status == 0 and f"elsewhere {clusters.site('west')}/gpu: refused" in elsewhere.out
+
+
+def test_what_has_changed_since_the_last_submission(clusters: Lab, submit):
+    job = submit(*JOB, "--site", clusters.site("west"))
+    same = westward("plan", *JOB, "--site", clusters.site("west"), "--diff")
+    assert f"against job {job['key']} of" in same.out and "nothing has changed" in same.out
+    other = westward("plan", *JOB, "walltime=00:20:00", "--site", clusters.site("east"), "--diff")
+    assert "00:10:00 -> 00:20:00" in other.out and "+#SBATCH --time=00:20:00" in other.out
+    assert f"{clusters.site('west')} -> {clusters.site('east')}" in other.out
+    assert "was submitted before" in westward("plan", "allreduce", "--diff").out
+
+
+def test_of_two_at_once_one_has_what_the_project_has_left(clusters: Lab, project: str):
+    """Ten submissions of 40 accelerator-minutes each, as processes of their own: only one fits into the hour."""
+    words = ["submit", "command", "command=[true]", "accelerators=any:4", "walltime=10", f"project={project}", "--json"]
+
+    def run(_: int) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "westward.cli.main", *words]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(run, range(4)))
+    assert sorted(each.returncode for each in done) == [0, 5, 5, 5], [each.stderr for each in done]
+    (kept,) = [json.loads(each.stdout) for each in done if each.returncode == 0]
+    assert all("project 'thesis' has not enough left" in each.stderr for each in done if each.returncode)
+    plan = westward("plan", *words[1:-1])
+    assert plan.status == 5 and "0.3333 accelerator-hours left of 1" in plan.out
+    # when it has ended it counts with what it ran
+    wait_until(lambda: westward("watch", kept["key"]).status == 0, "it does not end", every_s=1)
+    (left,) = json.loads(westward("budgets", "--json").out)
+    assert left["reserved"]["accelerator_hours"] == 0 and left["spent"]["accelerator_hours"] < 0.1
+    assert westward("plan", *words[1:-1]).status == 0
