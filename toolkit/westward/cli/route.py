@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,9 @@ from westward.cli import complete, show
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError
 from westward.federation.deciding import Routed, decide_script
+from westward.federation.foresight import trial_words, try_at
 from westward.federation.router import chosen_offer
+from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
 from westward.model.batchscript import BatchScript, Given
 from westward.model.job import KEY_LENGTH, JobSpec, Submission
@@ -32,6 +35,7 @@ OWN = {
     "plan": Takes.NOTHING,
     "portable": Takes.NOTHING,
     "policy": Takes.VALUE,
+    "project": Takes.VALUE,
     "wait": Takes.NOTHING,
     "json": Takes.NOTHING,
 }
@@ -57,6 +61,7 @@ class Wish:
     plan: bool
     portable: bool
     policy: str | None
+    project: str | None
     wait: bool
     as_json: bool
 
@@ -79,6 +84,7 @@ def route(
         bool, typer.Option("--portable", help="Every site has what the script names: the policy may choose among them.")
     ] = False,
     policy: Annotated[str | None, typer.Option("--policy", help="By which a portable script's site is chosen.")] = None,
+    project: Annotated[str | None, typer.Option("--project", help="The budget that it is paid from.")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-W", help="Watch it to its end; the exit code is 1 if it failed.")
     ] = False,
@@ -89,10 +95,19 @@ def route(
     Options and arguments are those of sbatch, in its order: the command line goes before SBATCH_... variables, and these before the
     script's #SBATCH lines. The script runs at its home, where its accounts, modules and paths are, unless nothing ties it there.
     """
-    own = {"site": site, "plan": plan, "portable": portable, "policy": policy, "wait": wait, "json": as_json}
+    own = {
+        "site": site,
+        "plan": plan,
+        "portable": portable,
+        "policy": policy,
+        "project": project,
+        "wait": wait,
+        "json": as_json,
+    }
     wish = _wish(words or [], own)
     catalogue = load_catalogue()
     routed = decide_script(wish.script, catalogue, wish.site, wish.portable, wish.policy)
+    routed = replace(routed, spec=replace(routed.spec, project=wish.project))
     if wish.plan:
         _show_plan(routed, catalogue, wish.as_json)
         return
@@ -113,7 +128,16 @@ def _wish(words: list[str], own: dict[str, Any]) -> Wish:
         arguments=rest[1:],
         submitted_from=os.getcwd(),
     )
-    return Wish(script, said["site"], said["plan"], said["portable"], said["policy"], said["wait"], said["json"])
+    return Wish(
+        script,
+        said["site"],
+        said["plan"],
+        said["portable"],
+        said["policy"],
+        said["project"],
+        said["wait"],
+        said["json"],
+    )
 
 
 def _submit(routed: Routed, catalogue: Catalogue, wish: Wish) -> None:
@@ -169,12 +193,20 @@ def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
     offer = chosen_offer(routed.decision)
     site = catalogue.sites[offer.site]
     submission = render(routed.spec, offer, site, "k" * KEY_LENGTH)
+    with show.err.status(f"asking {site.name} to try it"):
+        trial, notes = try_at(routed.spec, offer, site)
     if as_json:
-        show.print_json(_facts(routed, site, submission))
-        return
+        tried = {"test_only": asdict(trial) if trial else None, "plan_notes": list(notes)}
+        show.print_json(_facts(routed, site, submission) | tried)
+    else:
+        _print_plan(routed, site, submission, [*([trial_words(trial)] if trial else []), *notes])
+    Budgeting(Ledger()).check([(routed.spec, routed.decision)])
+
+
+def _print_plan(routed: Routed, site: Site, submission: Submission, start: Sequence[str]) -> None:
     if routed.decision.policy != "home":
         show.out.print(show.decision_table(routed.decision, routed.spec.name))
-    for line in _summary(routed, site, submission):
+    for line in (*_summary(routed, site, submission), *(f"  start      {said}" for said in start)):
         show.out.print(Text(show.printable(line)), soft_wrap=True)
     show.out.print(_options_table(routed.spec))
     if routed.found:

@@ -19,6 +19,7 @@ from westward.model.job import KEY_LENGTH, JobSpec
 from westward.model.limits import Finding, Limits, Trial, Verdict
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.tres import chip_type
+from westward.model.units import format_duration
 from westward.slurm.client import NotOffered, SlurmClient, open_client
 from westward.slurm.script import render
 
@@ -154,6 +155,27 @@ def _check(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> Chec
         return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",))
     found = findings(asked(spec, offer, site, limits), limits)
     return Checked(site.name, offer.partition, tuple(found), limits.notes)
+
+
+def try_at(
+    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient] = open_client
+) -> tuple[Trial | None, tuple[str, ...]]:
+    """What a site's `sbatch --test-only` says of a job; a note instead where it says nothing."""
+    try:
+        client = connect(site)
+    except WestwardError as error:
+        return None, (f"sbatch --test-only did not answer: {error}",)
+    with client:
+        return _try(spec, offer, site, client)
+
+
+def trial_words(trial: Trial) -> str:
+    """What was said, for people."""
+    if trial.refusal:
+        return f"refused by sbatch --test-only: {trial.refusal}"
+    seconds = (trial.start or 0.0) - datetime.now(UTC).timestamp()
+    when = "now" if seconds < 1 else f"in {format_duration(seconds)}"
+    return f"{when} by sbatch --test-only, on {trial.nodes}"
 
 
 def _try(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> tuple[Trial | None, tuple[str, ...]]:
