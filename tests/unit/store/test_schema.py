@@ -12,6 +12,7 @@ from unit.store.databases import Fresh, noted
 from unit.store.test_ledger import add
 from unit.store.test_sweeps import a_sweep
 from westward.errors import StorageError
+from westward.model.budget import Caps, Project
 from westward.model.job import JobState
 from westward.store.ledger import Ledger, Phase
 
@@ -134,6 +135,8 @@ def test_what_is_asked_again_and_again_reads_no_whole_table(tmp_path: Path) -> N
         ledger.sweeps.points(sweep.key)
         ledger.sweeps.jobs(sweep.key)
         ledger.lease("agent")
+        ledger.starts("west")
+        ledger.used(Project("llm", Caps(money=1.0), NOON))
     assert len(said) >= 10
     for statement, values in said:
         with ledger._database.reading() as db:

@@ -190,3 +190,25 @@ class TestKeeping:
             thread.join()
         assert (outcomes.count(True), outcomes.count(False)) == (10, 14)
         assert spent(database.ledger()) == (0.0, 100.0)
+
+
+class TestStarts:
+    """How long jobs took to start, beside what had been foreseen of them: from this a plan's band comes."""
+
+    def started(self, ledger: Ledger, foreseen: float | None, after_s: float, waits: bool = False) -> None:
+        made = replace(intent(new_key()), decision={"chosen": {"start_in_s": foreseen}})
+        if not waits:
+            made = replace(made, submission=replace(made.submission, dependency=None, begin_at=None))
+        (job,) = ledger.add([made])
+        let_go(ledger, [job.key])
+        at = job.created_at + timedelta(seconds=after_s)
+        ledger.seen({job.key: JobStatus(1, "x", JobState.RUNNING, started_at=at)}, set())
+
+    def test_what_was_foreseen_and_what_it_took(self, database: Fresh) -> None:
+        ledger = database.ledger()
+        self.started(ledger, 10.0, 30.0)
+        self.started(ledger, None, 30.0)
+        self.started(ledger, 10.0, 30.0, waits=True)
+        ((foreseen, took),) = ledger.starts("west")
+        assert (foreseen, round(took, 3)) == (10.0, 30.0)
+        assert ledger.starts("east") == []

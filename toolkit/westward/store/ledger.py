@@ -166,8 +166,9 @@ class Ledger:
 
         Jobs that had to wait for another one or for a time are not among them.
         """
-        which = f"phase IN ('released', 'ended') AND site = :site AND started_at IS NOT NULL ORDER BY {_NEWEST_FIRST}"
-        query = f"SELECT decision, submission, waits_for, created_at, started_at FROM jobs WHERE {which} LIMIT :limit"
+        which = "phase IN ('released', 'ended') AND site = :site AND started_at IS NOT NULL"
+        newest = f"SELECT key FROM jobs WHERE {which} ORDER BY {_NEWEST_FIRST} LIMIT :limit"
+        query = f"SELECT decision, submission, waits_for, created_at, started_at FROM jobs WHERE key IN ({newest})"
         with self._reading() as db:
             found = db.rows(query, site=site, limit=limit)
         return [told for row in found if (told := rows.start(row)) is not None]
