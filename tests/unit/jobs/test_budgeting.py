@@ -10,9 +10,10 @@ import pytest
 
 from unit.jobs.world import World, a_job, decision, many, submit
 from westward.catalogue.budgets import budgets_file, load_projects, project_named
+from westward.cli.budgets import left_lines, notes
 from westward.errors import InputError, NotFound, OverBudget
 from westward.jobs import budgeting
-from westward.jobs.budgeting import Budgeting
+from westward.jobs.budgeting import Budgeting, Left
 from westward.jobs.template import compose_job
 from westward.model.budget import Amounts, Caps, Project
 from westward.model.effort import planned
@@ -126,6 +127,17 @@ class TestOfAProject:
         assert left.use.reserved.money == pytest.approx(cost())
         assert (left.use.spent, left.use.jobs) == (Amounts(), 1)
         assert left.asked.money == pytest.approx(cost())
+
+    def test_hours_count_whatever_the_sites_charge_in(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        hours = Project("llm", Caps(accelerator_hours=5.0), LLM.since)
+        monkeypatch.setattr(budgeting.Budgeting.__init__, "__defaults__", (lambda name: hours,))
+        submit(world, project="llm")
+        with pytest.raises(OverBudget, match="5 accelerator-hours, 4 accelerator-hours of it spent or reserved"):
+            submit(world, project="llm")
+        left = Left(hours, world.ledger.used(hours), Amounts())
+        assert (left.use.reserved.accelerator_hours, left.use.jobs) == (4.0, 1)
+        assert notes(left) == []
+        assert left_lines(left)[0].startswith("project llm: 1 accelerator-hours left of 5 (0 spent, 4 reserved)")
 
 
 class TestFile:

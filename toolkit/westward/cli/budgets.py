@@ -65,7 +65,8 @@ def notes(left: Left) -> list[str]:
         said.append(
             f"{left.project.name}: of {left.use.unknown} of its {left.use.jobs} jobs an amount is unknown, and counts as nothing"
         )
-    others = [currency for currency in left.uses if currency not in (None, left.project.caps.currency)]
+    caps = left.project.caps
+    others = [each for each in left.uses if caps.money is not None and each not in (None, caps.currency)]
     for currency in others:
         money = left.uses[currency].total.money
         said.append(

@@ -7,7 +7,7 @@ records the jobs: so of two submissions at once, only one gets what is left last
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from westward.catalogue.budgets import project_named
 from westward.errors import OverBudget
@@ -36,10 +36,15 @@ class Left:
 
     @property
     def use(self) -> Use:
-        """What is used in all, money of the project's own currency only."""
-        totals = [use for currency, use in self.uses.items() if currency in (None, self.project.caps.currency)]
+        """What is used in all; of money, what is in the project's own currency."""
+        own = (None, self.project.caps.currency)
+        totals = [use if currency in own else _without_money(use) for currency, use in self.uses.items()]
         spent, reserved = (together(getattr(use, name) for use in totals) for name in ("spent", "reserved"))
         return Use(spent, reserved, sum(use.jobs for use in totals), sum(use.unknown for use in totals))
+
+
+def _without_money(use: Use) -> Use:
+    return replace(use, spent=replace(use.spent, money=0.0), reserved=replace(use.reserved, money=0.0))
 
 
 class Budgeting:
