@@ -12,6 +12,7 @@ from westward.jobs.allowance import Asked, asked, findings, worst
 from westward.model.decision import Cost, Offer
 from westward.model.job import Array
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
+from westward.model.sitemap import SiteMap
 
 OWN = Charge("research", "u", "", "research", ("normal", "capped"))
 WHOLE = Charge("research", "", "", "root")
@@ -185,6 +186,12 @@ class TestAsked:
         )
         assert told.tres == {"cpu": 2, "node": 2, "mem": 6, "gres/gpu": 8, "gres/gpu:h100": 8}
         assert (told.minutes, told.tasks, told.account) == (60, 5, site("west").account)
+
+    def test_accounts_and_qos_are_what_the_site_calls_them(self) -> None:
+        names = SiteMap(accounts={"mine": "physics-west"}, qos={"fast": "urgent"})
+        there = replace(site("west"), sitemap=names)
+        told = asked(replace(job(), account="mine", qos="fast"), self.OFFER, there, BARE)
+        assert (told.account, told.qos) == ("physics-west", "urgent")
 
     def test_of_a_job_that_gets_whole_nodes_it_is_not_known_what_they_have(self) -> None:
         told = asked(replace(job(), options={"exclusive": None}), self.OFFER, site("west"), BARE)

@@ -199,13 +199,14 @@ def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
         tried = {"test_only": asdict(trial) if trial else None, "plan_notes": list(notes)}
         show.print_json(_facts(routed, site, submission) | tried)
     else:
-        _print_plan(routed, site, submission, [*([trial_words(trial)] if trial else []), *notes])
+        _print_plan(routed, catalogue, submission, [*([trial_words(trial)] if trial else []), *notes])
     Budgeting(Ledger()).check([(routed.spec, routed.decision)])
 
 
-def _print_plan(routed: Routed, site: Site, submission: Submission, start: Sequence[str]) -> None:
+def _print_plan(routed: Routed, catalogue: Catalogue, submission: Submission, start: Sequence[str]) -> None:
     if routed.decision.policy != "home":
         show.out.print(show.decision_table(routed.decision, routed.spec.name))
+    site = catalogue.sites[chosen_offer(routed.decision).site]
     for line in (*_summary(routed, site, submission), *(f"  start      {said}" for said in start)):
         show.out.print(Text(show.printable(line)), soft_wrap=True)
     show.out.print(_options_table(routed.spec))

@@ -158,7 +158,7 @@ def _limits(
 def _most(limits: ArrayLimits, site: Site, spec: JobSpec) -> Most:
     """How much goes into one array there. Indices count from 0, so it has as many tasks as MaxArraySize says."""
     tasks = limits.max_array_size or site.max_array_size or MAX_ARRAY_SIZE
-    at_once = limits.submit_limit(spec.account or site.account, spec.qos or site.qos)
+    at_once = limits.submit_limit(site.account_for(spec.account), site.qos_for(spec.qos))
     return Most(max(1, min(tasks, at_once if at_once is not None else tasks)), limits.max_script_bytes or SCRIPT_BYTES)
 
 
@@ -168,7 +168,7 @@ def _too_many(jobs: Iterable[Planned], limits: Mapping[str, ArrayLimits], catalo
     for job in jobs:
         offer = chosen_offer(job.decision)
         site = catalogue.sites[offer.site]
-        limit = limits[offer.site].submit_limit(job.spec.account or site.account, job.spec.qos or site.qos)
+        limit = limits[offer.site].submit_limit(site.account_for(job.spec.account), site.qos_for(job.spec.qos))
         if limit is not None:
             counts[offer.site, limit] = counts.get((offer.site, limit), 0) + len(job.points)
     return [

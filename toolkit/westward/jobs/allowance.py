@@ -73,8 +73,8 @@ def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
         tres |= {kind: count, f"{kind}:{chip_type(offer.chip)}": count}
     return Asked(
         partition=offer.partition,
-        account=spec.account or site.account,
-        qos=spec.qos or site.qos,
+        account=site.account_for(spec.account),
+        qos=site.qos_for(spec.qos),
         nodes=nodes,
         cpus_per_node=cpus,
         mem_per_node_mib=mem,

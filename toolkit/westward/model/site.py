@@ -227,6 +227,14 @@ class Site:
     containers: Runtime | None = None
     sitemap: SiteMap = field(default_factory=SiteMap)
 
+    def account_for(self, name: str | None) -> str | None:
+        """What an account is called here, in the user's own words elsewhere; the site's own where none is named."""
+        return self.sitemap.accounts.get(name, name) if name else self.account
+
+    def qos_for(self, name: str | None) -> str | None:
+        """The same of a QOS."""
+        return self.sitemap.qos.get(name, name) if name else self.qos
+
     @property
     def on_this_host(self) -> bool:
         """Its Slurm commands run here, so that its directories are this host's."""

@@ -68,8 +68,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         more["signal"] = f"B:{spec.checkpoint.signal}@{spec.checkpoint.before_s}"
     mib = -(-resources.mem_bytes // 1024**2) if resources.mem_bytes else None
     names = site.sitemap
-    account = names.accounts.get(spec.account, spec.account) if spec.account else site.account
-    qos = names.qos.get(spec.qos, spec.qos) if spec.qos else site.qos
+    account, qos = site.account_for(spec.account), site.qos_for(spec.qos)
     for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
         # an #SBATCH line is split like a shell's, and a new line in it would be a command of the script
         if word is not None and not re.fullmatch(r"\w[\w.@+-]*", word, re.ASCII):
