@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from westward.errors import AccessRefused, QuantityError, SiteRefused, Unreachable, WestwardError
+from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.limits import Limits, Trial
 from westward.model.site import Account, ArrayLimits, ClusterState, ShellDoor
 from westward.process import Completed
-from westward.slurm import clustertext, complaints, limittext, text
+from westward.slurm import clustertext, complaints, shelllimits, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
 from westward.slurm.commands import AT_ONCE, LOGIN, Answer, Commands, LocalCommands, Request
 from westward.slurm.faults import Fault, next_step, worded
@@ -133,29 +133,7 @@ class ShellClient:
         return clustertext.array_limits(told, associations, qos)
 
     def limits(self) -> Limits:
-        user = self._who()
-        partition, settings, groups = self._ask(["scontrol", "-o", "show", "partition"], _SETTINGS, ["id", "-Gn"])
-        told = clustertext.config(settings.stdout)
-        default = of_qos = assoc = counted = ""
-        if told.get("AccountingStorageType", "").endswith("slurmdbd"):
-            of_cluster = [f"user={user}", f"cluster={told.get('ClusterName', '')}", f"format={limittext.CHARGE_FORMAT}"]
-            answers = self._ask(
-                ["sacctmgr", "-n", "-P", "show", "user", user, "format=defaultaccount"],
-                ["sacctmgr", "-n", "-P", "show", "qos", f"format={limittext.QOS_FORMAT}"],
-                ["sacctmgr", "-n", "-P", "show", "assoc", *of_cluster],
-            )
-            default, of_qos, assoc = (answer.stdout for answer in answers)
-            # a site may keep it from its users: then what counts is unknown
-            counted = _said(self._answer("scontrol", "-o", "show", "assoc_mgr", "flags=qos,assoc", f"users={user}"))
-        first = (default.splitlines() or [""])[0].strip()
-        try:
-            return limittext.limits(
-                user, first, partition.stdout, settings.stdout, of_qos, assoc, groups.stdout, counted or None
-            )
-        except (KeyError, ValueError, QuantityError) as error:
-            raise Unreachable(
-                f"site '{self._site}' describes its limits in a form not known here ({type(error).__name__}: {error})"
-            ) from error
+        return shelllimits.read(self._site, self._who(), self._ask, lambda *argv: _said(self._answer(*argv)))
 
     def try_out(self, submission: Submission) -> Trial:
         """`sbatch --test-only`: nothing is submitted, though a number of the cluster's own is used up.
