@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from unit.slurm.replay import NEW, OLD, Answer, Request, Slurmrestd, body_of, captured, content, serving
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
+from westward.model.limits import Cap
 from westward.model.site import RestDoor
 from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster
 from westward.slurm.rest import RestClient
@@ -66,6 +67,24 @@ class TestState:
             headers = {name.lower(): value for name, value in request.headers.items()}
             assert headers["x-slurm-user-name"] == "researcher"
             assert headers["x-slurm-user-token"] == "first.token.here"
+
+
+class TestLimits:
+    def test_the_accounts_above_are_asked_for_up_to_the_root(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
+        slurmrestd.on("GET slurm/partitions/", "limits_partitions").on("GET slurmdb/qos/", "limits_qos")
+        slurmrestd.on("GET slurmdb/associations/?user", "limits_associations_user").on("GET slurm/jobs/", "limits_jobs")
+        slurmrestd.on("GET slurmdb/associations/?account=research", "limits_associations_account")
+        slurmrestd.on("GET slurmdb/associations/?account=root", "limits_associations_root")
+        limits = client.limits()
+        assert [(each.account, each.user) for each in limits.charges] == [
+            ("research", "researcher"), ("research", ""), ("root", ""),
+        ]  # fmt: skip
+        assert Cap("MaxSubmitJobsPerUser", 2, "", 2.0) in limits.qos["capped"].caps
+
+    def test_a_job_cannot_be_tried(self, client: RestClient, submission: Submission) -> None:
+        with pytest.raises(NotOffered) as caught:
+            client.try_out(submission)
+        assert "shell door" in caught.value.next_step
 
 
 class TestNegotiation:

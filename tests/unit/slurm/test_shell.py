@@ -15,6 +15,7 @@ import pytest
 from unit.slurm.fakes import VERSIONS, FakeSlurm, Sshd, said, serving
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import JobChange, JobState, Submission
+from westward.model.limits import Cap
 from westward.model.site import ShellDoor
 from westward.slurm.client import InDoubt, Known, OtherCluster, Poll
 from westward.slurm.shell import ShellClient
@@ -384,6 +385,48 @@ def test_how_much_may_be_submitted(client: ShellClient, slurm: FakeSlurm) -> Non
     slurm.program("sacctmgr", "echo 'sacctmgr: error: Sending PersistInit msg: Connection refused' >&2; exit 1")
     limits = client.array_limits()
     assert (limits.max_array_size, limits.max_submit) == (1001, {}), "jobs are taken while slurmdbd is down"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_cluster_tells_its_limits(client: ShellClient, slurm: FakeSlurm, version: str) -> None:
+    for name in ("partition", "qos", "assoc", "assoc_mgr"):
+        (slurm.folder / f"{name}.txt").write_text(said(version, f"limits_{name}"))
+    (slurm.folder / "config.txt").write_text(said(version, "config"))
+    there = slurm.folder
+    slurm.program(
+        "scontrol",
+        f"case $* in *assoc_mgr*) cat {there}/assoc_mgr.txt;; *partition*) cat {there}/partition.txt;; *) cat {there}/config.txt;; esac",
+    )
+    slurm.program("sacctmgr", f"case $4 in user) echo research;; *) cat {there}/$4.txt;; esac")
+    slurm.program("id", "case $1 in -un) echo researcher;; *) echo researcher staff;; esac")
+    limits = client.limits()
+    assert (limits.user, limits.groups, limits.default_account) == ("researcher", ("researcher", "staff"), "research")
+    assert Cap("MaxSubmitJobsPerUser", 2, "", 2.0) in limits.qos["capped"].caps
+    slurm.program(
+        "scontrol",
+        f"case $* in *assoc_mgr*) exit 1;; *partition*) cat {there}/partition.txt;; *) cat {there}/config.txt;; esac",
+    )
+    hidden = client.limits()
+    assert Cap("MaxSubmitJobsPerUser", 2) in hidden.qos["capped"].caps and hidden.notes
+
+
+def test_a_trial_is_the_submission_with_test_only_and_holds_nothing(
+    client: ShellClient, slurm: FakeSlurm, submission: Submission
+) -> None:
+    slurm.program(
+        "sbatch",
+        'cat > /dev/null; echo "sbatch: Job 6 to start at 1795777631 using 1 processors on nodes n1 in partition gpu" >&2',
+    )
+    told = client.try_out(submission)
+    assert (told.start, told.nodes) == (1795777631.0, "n1")
+    assert slurm.calls("sbatch") == [["--test-only", "--hold"]]
+    slurm.program("sbatch", 'echo "allocation failure: Invalid qos specification" >&2; exit 1')
+    assert client.try_out(submission).refusal == "Invalid qos specification"
+    slurm.program(
+        "sbatch", 'echo "allocation failure: Unable to contact slurm controller (connect failure)" >&2; exit 1'
+    )
+    with pytest.raises(Unreachable):
+        client.try_out(submission)
 
 
 def test_history_is_asked_in_utc(client: ShellClient, slurm: FakeSlurm) -> None:
