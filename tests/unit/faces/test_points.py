@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,13 +19,14 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime
 from hydra.plugins.launcher import Launcher
 from hydra.version import getbase
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from unit.jobs.world import World, submit
-from westward.faces import pointprogram, pointresult
+from westward.faces import pointprogram, pointresult, points
 from westward.faces.job import Job
-from westward.faces.quoting import quoted
+from westward.faces.quoting import overrides_of, quoted
 from westward.faces.sweeping import Point
+from westward.jobs.jobconfig import COMMON
 from westward.jobs.template import compose_job
 from westward.model.job import Task
 from westward.model.sweep import SweepPoint
@@ -66,6 +68,17 @@ def told(words: Sequence[str]) -> dict[str, Any]:
 def test_hydra_finds_the_launcher_and_its_config() -> None:
     found = [clazz.__module__ for clazz in Plugins.instance().discover(Launcher)]
     assert "hydra_plugins.westward_launcher.launcher" in found
+
+
+def test_what_it_asks_for_are_keys_of_the_template() -> None:
+    conf = OmegaConf.to_container(
+        OmegaConf.structured(import_module("hydra_plugins.westward_launcher.config").WestwardLauncherConf)
+    )
+    assert isinstance(conf, dict)
+    assert {str(key) for key in conf} - points._OWN <= COMMON
+    asked = {**conf, "nodes": 2, "budget": {"money": 3.5}, "env": {"A": "x, y"}, "job": {"region": "ningxia"}}
+    composed = compose_job("command", overrides_of(points._of_the_template({str(k): v for k, v in asked.items()})))
+    assert (composed.spec.resources.nodes, composed.spec.env, composed.region) == (2, {"A": "x, y"}, "ningxia")
 
 
 def test_a_point_is_the_application_with_its_overrides(application: Path) -> None:

@@ -97,6 +97,12 @@ def test_a_list_as_one_value_of_an_axis() -> None:
     ]
 
 
+def test_the_names_of_a_mapping_that_templates_have_are_set_one_by_one() -> None:
+    values: dict[str, Value] = {"budget": {"money": 3, "currency": "CNY"}, "env": {"A": "1"}}
+    assert overrides_of(values) == ["budget.money=3", "budget.currency=CNY", "env.A='1'"]
+    assert compose_job("command", overrides_of(values)).spec.env == {"A": "1"}
+
+
 def test_hostile_values_reach_the_job_as_they_are() -> None:
     hostile = ["$(touch /tmp/owned)", "a'b\"c", "two\nlines", "${name}", "\\${name}", "1,2", "x=y", ""]
     values: dict[str, Value] = {"command": ["echo", *hostile], "env": {"A": "it's, 1\n2"}, "name": "a, ${b}"}

@@ -47,6 +47,10 @@ class WestwardLauncherConf:
     setup: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    project: str | None = None
+    budget: dict[str, Any] = field(default_factory=dict)
+    # any other key of the template
+    job: dict[str, Any] = field(default_factory=dict)
 
 
 ConfigStore.instance().store(

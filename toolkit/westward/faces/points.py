@@ -35,7 +35,7 @@ from westward.model.site import Catalogue
 log = logging.getLogger(__name__)
 
 # keys of hydra.launcher that are about the launching itself; all others are keys of the job template
-_OWN = frozenset({"_target_", "python", "directory", "detach", "site", "fetch_mib"})
+_OWN = frozenset({"_target_", "python", "directory", "detach", "site", "fetch_mib", "job"})
 
 
 class Refused(CompactHydraException):
@@ -100,8 +100,7 @@ def _asked(context: HydraContext, config: DictConfig, overrides: list[str], numb
             asked = {str(key): value for key, value in launcher.items()}
             asked["name"] = asked["name"] or composed_config.hydra.job.name
             sweep_dir = str(composed_config.hydra.sweep.dir)
-        wanted = {key: value for key, value in asked.items() if key not in _OWN and value is not None}
-        composed = compose_job("command", overrides_of(wanted))
+        composed = compose_job("command", overrides_of(_of_the_template(asked)))
     except (OmegaConfBaseException, WestwardError) as error:
         said = str(error).splitlines()[0].replace("template 'command'", "hydra.launcher")
         raise InputError(f"point #{number} ({label}): {said}", getattr(error, "next_step", "")) from error
@@ -112,6 +111,12 @@ def _asked(context: HydraContext, config: DictConfig, overrides: list[str], numb
         outputs=(pointprogram.RECORD,),
     )
     return Asked(number, composed_config, asked, Wish(label, tuple(overrides), spec, composed.policy, composed.region))
+
+
+def _of_the_template(launcher: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of the job template that are set."""
+    named = {key: value for key, value in launcher.items() if key not in _OWN and value is not None}
+    return {**named, **launcher["job"]}
 
 
 @contextmanager

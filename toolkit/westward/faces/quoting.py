@@ -14,6 +14,8 @@ from westward.jobs.jobconfig import OPEN
 
 Value = str | int | float | bool | PathLike[str] | Sequence["Value"] | Mapping[str, "Value"] | None
 
+# mappings that a template has already, so that each name in them is set by itself
+_NAME_BY_NAME = (*OPEN, "budget", "policy")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 _KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
@@ -24,14 +26,14 @@ _INTERPOLATES = re.compile(r"(\\*)\$\{")
 
 
 def overrides_of(values: Mapping[str, Value]) -> list[str]:
-    """`key=value` for each; several for a mapping under a key whose names are the user's own, such as env.
+    """`key=value` for each; one for each name of a mapping that templates have already, such as env.
 
     Raises:
         InputError: a value is of a kind that no override can say.
     """
     found = []
     for key, value in values.items():
-        if key in OPEN and isinstance(value, Mapping):
+        if key in _NAME_BY_NAME and isinstance(value, Mapping):
             found += [_override(f"{key}.{name}", inner) for name, inner in value.items()]
         else:
             found.append(_override(key, value))
