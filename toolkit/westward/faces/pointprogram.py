@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from westward.errors import InputError
@@ -99,9 +98,9 @@ def _flags(here: str, directory: str) -> list[str]:
 
 def _passed_on(overrides: Any) -> list[str]:
     """Those of the application and of what Hydra does for it."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [
-        override.input_line or ""
-        for override in parsed
-        if not any(override.key_or_group == key or override.key_or_group.startswith(f"{key}.") for key in _LAUNCHING)
-    ]
+    return [text for text in overrides if not _is_about_launching(text)]
+
+
+def _is_about_launching(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+    return any(key == one or key.startswith(f"{one}.") for one in _LAUNCHING)

@@ -193,7 +193,5 @@ def _waited_for(asked: Sequence[Asked], points: Mapping[int, Point], catalogue: 
 def _detached(asked: Asked, point: Point) -> JobReturn:
     if point.state == NOT_SUBMITTED:
         return pointresult.failed(asked.config, not_submitted(point))
-    made = pointresult.begun(asked.config)
-    made.status = JobStatus.COMPLETED  # no sweeper takes anything else for an answer
-    made.return_value = None
-    return made
+    # no sweeper takes another status for an answer
+    return JobReturn(overrides=list(asked.config.hydra.overrides.task), status=JobStatus.COMPLETED)
