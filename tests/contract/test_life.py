@@ -168,6 +168,8 @@ def test_the_time_limit_is_told_as_timeout(clusters: Lab, overdue):
     wait_for(overdue["key"], "TIMEOUT", within_s=120)
     said = westward("results", overdue["key"])
     assert said.status == 1 and "ended TIMEOUT" in said.err
+    explained = westward("explain", overdue["key"]).out
+    assert "its time limit of 00:01:00 was reached" in explained and "walltime=" in explained
 
 
 def shown(key: str) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from typing import Any
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
-from westward.cli.board import refuse_failed, watch_many
+from westward.cli.board import NAMED, watch_many
 from westward.cli.budgets import left_lines
 from westward.cli.sweepshow import counted, jobs_table, planned_facts, refuse, submitted_facts, tell_sweep
-from westward.errors import WestwardError
+from westward.errors import JobFailed, WestwardError
 from westward.federation.sweeping import Submitted, SweepPlan, plan_sweep, submit_sweep
 from westward.federation.templatepoints import template_points
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
+from westward.jobs.sweepstate import missing, whereabouts
 from westward.model.site import Catalogue
 from westward.store.ledger import Job, Ledger
 
@@ -82,7 +83,7 @@ def submit_points(template: str, overrides: Sequence[str], site: str | None, as_
         tell_sweep(plan, done)
     refuse(_outcomes(plan, done), "failed", f"when that is mended: westward retry {done.sweep.key}")
     if wait:
-        refuse_failed([answer for answer in done.answers if isinstance(answer, Job)])
+        _refuse_failed(ledger, done)
 
 
 def _submitted(
@@ -101,6 +102,23 @@ def _waited_for(running: Jobs, ledger: Ledger, done: Submitted) -> Submitted:
     keys = [answer.key for answer in done.answers if isinstance(answer, Job)]
     ended = {job.key: job for job in watch_many(running, ledger, keys, as_json=False, quiet=not show.out.is_terminal)}
     return replace(done, answers=tuple(ended[each.key] if isinstance(each, Job) else each for each in done.answers))
+
+
+def _refuse_failed(ledger: Ledger, done: Submitted) -> None:
+    """
+    Raises:
+        JobFailed: some of the points have ended otherwise than they should.
+    """
+    jobs = {answer.key: answer for answer in done.answers if isinstance(answer, Job)}
+    points = [point for point in ledger.sweeps.points(done.sweep.key) if point.job in jobs]
+    ends = [(point.label, whereabouts(point, jobs[point.job])) for point in points]
+    failed = [f"\n  {show.printable(label)}: {now[0]}" for label, now in ends if missing(now)]
+    if failed:
+        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        raise JobFailed(
+            f"{len(failed):,} of {len(ends):,} points failed:{''.join(failed[:NAMED])}{more}",
+            f"all of them: 'westward results {done.sweep.key}'; run these again: 'westward retry {done.sweep.key}'",
+        )
 
 
 def _planned(template: str, overrides: Sequence[str], site: str | None, catalogue: Catalogue) -> SweepPlan:
