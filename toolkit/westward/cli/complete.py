@@ -5,6 +5,7 @@ Nothing is made, asked or composed here: a ledger that is not there is not set u
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -18,6 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., Candidates])
 SHOWN = 50
 _DEEPEST = 5  # templates that extend each other
 _CONF = Path(__file__).parents[1] / "conf"
+_SCHEMA = Path(__file__).parents[1] / "jobs" / "jobconfig.py"
+_AUTHOR_S = ("description", "choices")  # what only the author of a template writes
 # what click takes the words of a command line from when a shell asks it to complete them
 ASKED = "_WESTWARD_COMPLETE"
 
@@ -99,12 +102,12 @@ def _values(template: str) -> Iterator[tuple[str, list[str]]]:
     choices = written.get("choices") or {}
     yield "policy", list(_named("policy"))
     for key, value in written.items():
-        if key not in ("defaults", "description", "choices"):
+        if key not in ("defaults", *_AUTHOR_S):
             allowed = choices.get(key) or ([value] if isinstance(value, int | float | str) else [])
             yield key, [_text(each) for each in allowed if "${" not in str(each)]
-    for key in COMMON_KEYS:
+    for key, kind in _common_keys().items():
         if key not in written and key != "policy":
-            yield key, ["true", "false"] if key in ("requeue", "idempotent") else []
+            yield key, ["true", "false"] if kind == "bool" else []
 
 
 def _named(group: str) -> dict[str, Path]:
@@ -150,9 +153,10 @@ def _read(file: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-# of JobConfig, which takes Hydra to load; a test compares them
-COMMON_KEYS = (
-    "name", "command", "nodes", "ntasks_per_node", "cpus_per_task", "mem", "accelerators", "compute", "accelerator_mem",
-    "ntasks_per_accelerator", "walltime", "launcher", "setup", "env", "outputs", "account", "qos", "array", "depends_on", "begin",
-    "requeue", "idempotent", "options", "policy", "region", "currency", "carbon_price_per_kg", "waiting_price_per_h",
-)  # fmt: skip
+def _common_keys() -> dict[str, str]:
+    """The keys of `JobConfig` with their types, read from its text: to import it takes Hydra, which takes long."""
+    tree = ast.parse(_SCHEMA.read_text())
+    (schema,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "JobConfig"]
+    fields = [node for node in schema.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+    keys = {node.target.id: ast.unparse(node.annotation) for node in fields if isinstance(node.target, ast.Name)}
+    return {key: kind for key, kind in keys.items() if key not in _AUTHOR_S}
