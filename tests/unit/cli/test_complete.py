@@ -14,6 +14,7 @@ from westward.cli import complete
 from westward.directories import config_dir, state_path
 from westward.jobs.template import common_keys
 from westward.jobs.templatefiles import names
+from westward.model.sweep import Sweep
 from westward.store.ledger import Ledger
 
 PROGRAM = "import sys; sys.argv[0] = 'westward'; from westward.cli.main import main; main()"
@@ -154,3 +155,10 @@ def test_templates_of_the_user_s_own(tmp_path: Path) -> None:
     assert tab("westward submit gemm si", **environment) == ["size=", "size=77"]
     assert tab("westward submit gemm dtype=", **environment) == ["f32", "f64"], "as what it extends has it"
     assert tab("westward submit gemm colour=b", **environment) == ["blue"]
+
+
+def test_sweeps_by_their_keys(ledger: Ledger) -> None:
+    job = let_go(ledger)
+    ledger.sweeps.add(Sweep("aaaabbbbcccc", "mine", None, (), None, ()), [], lambda db: None)
+    assert tab("westward retry a") == ["aaaabbbbcccc"]
+    assert set(tab("westward watch ")) == {job.key, "aaaabbbbcccc"}

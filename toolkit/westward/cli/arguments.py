@@ -13,7 +13,7 @@ KeyOfJob = typer.Argument(
 )
 JobName = Annotated[str, KeyOfJob]
 JobNames = Annotated[
-    list[str] | None, typer.Argument(help=KeyOfJob.help, metavar="[JOB]...", autocompletion=complete.jobs)
+    list[str] | None, typer.Argument(help=KeyOfJob.help, metavar="[JOB]...", autocompletion=complete.jobs_and_sweeps)
 ]
 TemplateName = Annotated[
     str,

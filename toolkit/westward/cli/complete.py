@@ -10,9 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from westward.store.ledger import Ledger
 
 Candidates = list[tuple[str, str]]
 Function = TypeVar("Function", bound=Callable[..., Candidates])
@@ -46,12 +49,32 @@ def _quiet(function: Function) -> Function:
 @_quiet
 def jobs(incomplete: str) -> Candidates:
     """The keys of the newest jobs that begin so."""
+    ledger = _ledger()
+    found = ledger.keys(incomplete, SHOWN) if ledger else []
+    return [(key, f"{name} at {site}, {state}") for key, name, site, state in found]
+
+
+@_quiet
+def sweeps(incomplete: str) -> Candidates:
+    """The keys of the newest sweeps, as far as they begin so."""
+    ledger = _ledger()
+    found = ledger.sweeps.newest(SHOWN) if ledger else []
+    return [(sweep.key, f"sweep {sweep.name}") for sweep in found if sweep.key.startswith(incomplete)]
+
+
+def jobs_and_sweeps(incomplete: str) -> Candidates:
+    """The keys of the newest jobs and sweeps that begin so."""
+    return [*jobs(incomplete), *sweeps(incomplete)]
+
+
+def _ledger() -> Ledger | None:
+    """The ledger; None where there is none, which stays so."""
     from westward.directories import state_path
     from westward.store.ledger import Ledger, ledger_file
 
     if not os.environ.get("WESTWARD_LEDGER") and not (state_path().is_dir() and ledger_file().is_file()):
-        return []
-    return [(key, f"{name} at {site}, {state}") for key, name, site, state in Ledger().keys(incomplete, SHOWN)]
+        return None
+    return Ledger()
 
 
 @_quiet

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from westward.cli import show
+from westward.cli import complete, show
 from westward.cli.arguments import SiteOption
 from westward.errors import InputError, JobFailed, NotFound, SweepFailed, Unreachable, WestwardError
 from westward.federation.sweepresults import Results, sweep_results
@@ -20,7 +20,10 @@ from westward.model.site import Site
 from westward.model.sweep import Sweep, SweepPoint
 from westward.store.ledger import OPEN, Job, Ledger
 
-SweepName = Annotated[str, typer.Argument(help="A sweep's key, or the beginning of it.", metavar="SWEEP")]
+SweepName = Annotated[
+    str,
+    typer.Argument(help="A sweep's key, or the beginning of it.", metavar="SWEEP", autocompletion=complete.sweeps),
+]
 _NAMED = 10
 
 
