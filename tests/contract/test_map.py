@@ -85,7 +85,7 @@ def test_each_site_is_asked_whether_it_is_so(mapped: Lab) -> None:
 
 def test_a_template_goes_by_the_map(mapped: Lab) -> None:
     said = westward(
-        "submit", "command", "account=physics", "modules=[both]", "inputs=[/project/p/a.txt]",
+        "submit", "command", "--wait", "account=physics", "modules=[both]", "inputs=[/project/p/a.txt]",
         "command=[bash,-c,'echo $LOADED $(cat $WESTWARD_INPUT_1)']", "--site", mapped.site("west"), "--json",
     )  # fmt: skip
     assert said.status == 0, said.err
@@ -99,7 +99,7 @@ def test_a_script_goes_where_the_maps_know_all_that_ties_it_home(mapped: Lab, tm
     plan = westward("route", "--plan", "--json", str(script)).json
     assert plan["decision"]["chosen"]["site"] == mapped.site("west"), "the cheaper one"
     assert plan["left_at"] == {mapped.site("west"): []} and len(plan["obstacles"]) == 3
-    said = westward("route", "--json", str(script))
+    said = westward("route", "--wait", "--json", str(script))
     assert said.status == 0, said.err
     assert charged(mapped, said.json["slurm_name"]) == "phys-west"
     assert westward("logs", said.json["key"]).out.split() == ["west", "phys-west", "+tool/1.0"]

@@ -67,7 +67,7 @@ def at(clusters: Lab, job: Any, name: str) -> str:
 
 
 def run(*words: str, status: int = 0) -> Any:
-    said = westward("submit", *words, "--json", timeout_s=240)
+    said = westward("submit", *words, "--wait", "--json", timeout_s=240)
     assert said.status == status, (said.out, said.err)
     return said.json if said.out else said
 
@@ -171,7 +171,7 @@ def test_a_service_that_ends_by_itself_has_failed(west: str) -> None:
         "--site",
         west,
     ]
-    said = westward("submit", *words)
+    said = westward("submit", *words, "--wait")
     assert said.status == 1
     key = said.out.split(" is job ")[1].split()[0]
     assert "the service ended with 3 before it answered" in westward("logs", key).out
@@ -198,7 +198,14 @@ def test_packed(clusters: Lab, west: str) -> None:
 
 def test_packed_one_that_fails_stops_no_other(clusters: Lab, west: str) -> None:
     said = westward(
-        "submit", "packed", 'run="[ $TASK != 3 ] || exit 7; echo well"', "tasks=20", "cpus_per_task=4", "--site", west
+        "submit",
+        "packed",
+        "--wait",
+        'run="[ $TASK != 3 ] || exit 7; echo well"',
+        "tasks=20",
+        "cpus_per_task=4",
+        "--site",
+        west,
     )
     assert said.status == 1
     assert "FAILED" in said.err
@@ -249,7 +256,14 @@ def test_analysis(clusters: Lab, west: str) -> None:
 
 def test_analysis_does_not_start_without_its_data(west: str) -> None:
     said = westward(
-        "submit", "analysis", "inputs=[here.txt,/nowhere/b.txt]", "mem=100M", "cpus_per_task=1", "--site", west
+        "submit",
+        "analysis",
+        "--wait",
+        "inputs=[here.txt,/nowhere/b.txt]",
+        "mem=100M",
+        "cpus_per_task=1",
+        "--site",
+        west,
     )
     assert said.status == 1 and "FAILED with exit code 66" in said.err
     key = said.out.split(" is job ")[1].split()[0]

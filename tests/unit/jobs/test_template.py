@@ -36,12 +36,12 @@ def test_every_template_is_listed_with_its_own_parameters() -> None:
 def test_a_shipped_template_composes_and_renders_as_it_is(name: str) -> None:
     composed = compose_job(name, [])
     assert composed.spec.template == name
-    benchmark = name != "command"
-    assert composed.spec.outputs == (("result.json",) if benchmark else ())
+    outputs = {"command": (), "torchrun": (), "apptainer": (), "analysis": ("report.txt",)}.get(name, ("result.json",))
+    assert composed.spec.outputs == outputs
     offer = Offer("west", "gpu", "h100", 0.0, 1.0, 1.0, None, Cost())
     submission = render(composed.spec, offer, load_site(WEST), "k" * 12)
-    assert f"#SBATCH --job-name={name}~kkkkkkkkkkkk" in submission.script
-    assert ("westward_bench" in submission.script) is benchmark
+    assert f"#SBATCH --job-name={composed.spec.name}~kkkkkkkkkkkk" in submission.script
+    assert ("westward_bench" in submission.script) is (outputs == ("result.json",))
     assert "${" not in submission.script.splitlines()[-1], "every parameter is filled in"
 
 

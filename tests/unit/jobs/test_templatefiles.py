@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from westward.cli import complete
 from westward.errors import InputError, NotFound, Unsafe, WestwardError
 from westward.jobs import composing, templatefiles
 from westward.jobs.template import Template, compose_job, templates
@@ -30,6 +32,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place.mkdir(mode=0o755)
     monkeypatch.chdir(place)
     monkeypatch.delenv(templatefiles.VARIABLE, raising=False)
+    # few templates that ship, for each takes a moment to compose
+    few = tmp_path / "few"
+    shutil.copytree(templatefiles.CONF / "root", few / "root")
+    shutil.copytree(templatefiles.CONF / "policy", few / "policy")
+    (few / "job").mkdir()
+    for name in ("gemm", "allreduce", "command"):
+        shutil.copy(templatefiles.CONF / "job" / f"{name}.yaml", few / "job")
+    monkeypatch.setattr(templatefiles, "CONF", few)
     for cached in (templatefiles._entries, templatefiles._used, templatefiles._folders, composing._base):
         cached.cache_clear()
     return place
@@ -218,3 +228,16 @@ def test_the_list_as_a_user_sees_it(here: Path) -> None:
     assert "gemm as we like it" in row and "own=7" in row and "./conf" in row
     listed = {template["name"]: template for template in json.loads(run("--json"))}
     assert listed["mine"]["file"] == str(here / "conf/job/mine.yaml") and listed["broken"]["problem"]
+
+
+def test_a_shell_completes_them_too(here: Path) -> None:
+    write(here / "conf", "job/mine.yaml", MINE + "choices: {own: [7, 8]}\n")
+    write(here / "conf", "job/foreign.yaml", "lr: 0.1\n")
+    assert complete.templates("") == [
+        (name, templatefiles.written(name)["description"]) for name in ("allreduce", "command", "gemm", "mine")
+    ]
+    values = dict(complete._values("mine"))
+    assert values["own"] == ["7", "8"] and values["size"] == ["2048"] and values["dtype"] == ["f32", "f64"], (
+        "its own, and what it extends"
+    )
+    assert dict(complete._values("foreign")) == {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Candidates = list[tuple[str, str]]
 Function = TypeVar("Function", bound=Callable[..., Candidates])
 SHOWN = 50
-_DEEPEST = 5  # templates that extend each other
-_CONF = Path(__file__).parents[1] / "conf"
 _SCHEMA = Path(__file__).parents[1] / "jobs" / "jobconfig.py"
 _AUTHOR_S = ("description", "choices")  # what only the author of a template writes
 # what click takes the words of a command line from when a shell asks it to complete them
@@ -80,11 +78,9 @@ def _ledger() -> Ledger | None:
 @_quiet
 def templates(incomplete: str) -> Candidates:
     """The job templates that begin so."""
-    return [
-        (name, str(_read(file).get("description") or ""))
-        for name, file in _named("job").items()
-        if name.startswith(incomplete)
-    ]
+    from westward.jobs.templatefiles import names, written
+
+    return [(name, str(written(name).get("description") or "")) for name in names("job") if name.startswith(incomplete)]
 
 
 @_quiet
@@ -119,13 +115,15 @@ def overrides(ctx: typer.Context, incomplete: str) -> Candidates:
 
 def _values(template: str) -> Iterator[tuple[str, list[str]]]:
     """The keys of a template, its own first, each with values that it may take."""
-    written = _written(_named("job").get(template))
-    if not written:
+    from westward.jobs import templatefiles
+
+    if template not in templatefiles.names("job"):
         return
+    written = templatefiles.written(template)
     choices = written.get("choices") or {}
-    yield "policy", list(_named("policy"))
+    yield "policy", list(templatefiles.names("policy"))
     for key, value in written.items():
-        if key not in ("defaults", *_AUTHOR_S):
+        if key not in _AUTHOR_S:
             allowed = choices.get(key) or ([value] if isinstance(value, int | float | str) else [])
             yield key, [_text(each) for each in allowed if "${" not in str(each)]
     for key, kind in _common_keys().items():
@@ -133,47 +131,8 @@ def _values(template: str) -> Iterator[tuple[str, list[str]]]:
             yield key, ["true", "false"] if kind == "bool" else []
 
 
-def _named(group: str) -> dict[str, Path]:
-    """The files of a group by name: the user's own directories go before ours. Whose these are is looked at when one is used."""
-    own = [Path(part) for part in os.environ.get("WESTWARD_CONF", "").split(":") if part]
-    found: dict[str, Path] = {}
-    for folder in (*own, Path("conf"), _CONF):
-        for file in (folder / group).glob("*.yaml"):
-            if folder is _CONF or _says(file, "@package _global_" if group == "job" else "weights:"):
-                found.setdefault(file.stem, file)
-    return dict(sorted(found.items()))
-
-
-def _says(file: Path, word: str) -> bool:
-    """Whether a file is of our form: ./conf may well belong to another program."""
-    return word in file.read_text(errors="replace")
-
-
-def _written(file: Path | None, depth: int = 0) -> dict[str, Any]:
-    """What stands in a template, and in those that it extends."""
-    if file is None or depth > _DEEPEST:
-        return {}
-    written = dict(_read(file))
-    for base in written.get("defaults") or ():
-        if isinstance(base, str) and "/job/" in base:
-            shipped, name = "shipped" in base, base.rpartition("/")[2]
-            of = _CONF / "job" / f"{name}.yaml" if shipped else _named("job").get(name)
-            inherited = _written(of, depth + 1)
-            choices = {**(inherited.get("choices") or {}), **(written.get("choices") or {})}
-            written = {**inherited, **written, "choices": choices}
-    return written
-
-
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    import yaml
-
-    with file.open() as text:
-        found = yaml.safe_load(text)
-    return found if isinstance(found, dict) else {}
 
 
 def _common_keys() -> dict[str, str]:

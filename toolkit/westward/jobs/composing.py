@@ -32,7 +32,8 @@ from omegaconf.errors import OmegaConfBaseException
 from westward.errors import InputError
 from westward.jobs import templatefiles
 from westward.jobs.jobconfig import COMMON, OPEN, TYPES, JobConfig
-from westward.jobs.templatefiles import GROUPS, SHIPPED, Folder, TemplateSource, names
+from westward.jobs.templatefiles import GROUPS, SHIPPED, Folder, names
+from westward.jobs.templatesource import TemplateSource
 
 
 def _words(*parts: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Where templates and policies lie: the user's own directories first, then what ships; and Hydra's way to them.
+"""Where templates and policies lie: the user's own directories first, then what ships. Read as files: nothing is composed here.
 
 A directory is one of those that WESTWARD_CONF names (several with a colon between), `conf` in the current directory, or Westward's own, in that
 order. Of each only the groups `job` and `policy` count, and in these only files of our form: `./conf` may well belong to another
@@ -19,10 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.core.object_type import ObjectType
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from westward.errors import InputError, Unsafe
 
@@ -30,8 +26,8 @@ CONF = Path(__file__).parents[1] / "conf"
 VARIABLE = "WESTWARD_CONF"
 GROUPS = ("job", "policy")
 SHIPPED = "shipped"
-SCHEME = "westward"
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
+_HEAD = re.compile(r"#+\s*@package +(?P<package>\S+)")
 _TEMPLATE_SAYS = {"description", "command"}
 
 
@@ -217,12 +213,13 @@ def _extends(content: dict[Any, Any]) -> list[str]:
 
 
 def _package(text: str) -> str | None:
-    """What the head of a file says of its package, as Hydra reads it; None where it says nothing, or nothing that Hydra can read."""
-    try:
-        said: str | None = ConfigSource._get_header_dict(text[:512]).get("package")
-    except ValueError:
-        return None
-    return said
+    """What the head of a file says of its package, which is a line of Hydra's; None where it says nothing."""
+    for line in filter(None, map(str.strip, text[:512].splitlines())):
+        if said := _HEAD.fullmatch(line):
+            return said["package"]
+        if not line.startswith("#"):
+            break
+    return None
 
 
 def cycle(group: str, name: str) -> list[str]:
@@ -236,15 +233,38 @@ def cycle(group: str, name: str) -> list[str]:
 
 
 def _extended_by(word: str) -> list[str]:
-    file = _file(word.strip("/"))
+    return _extends(_content(word))
+
+
+def written(name: str) -> dict[str, Any]:
+    """What a template and those that it extends write of each key; nothing is resolved, and what cannot be read is left out."""
+    return _written(f"/job/{name}", ())
+
+
+def _written(word: str, before: tuple[str, ...]) -> dict[str, Any]:
+    if word in before:
+        return {}
+    content = _content(word)
+    found: dict[str, Any] = {}
+    for base in _extends(content):
+        found |= _written(base, (*before, word))
+    for key, value in content.items():
+        if key != "defaults":
+            known = found.get(str(key))
+            found[str(key)] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
+    return found
+
+
+def _content(word: str) -> dict[Any, Any]:
+    file = file_of(word)
     try:
         content = yaml.safe_load(file.read_text()) if file else None
-    except (OSError, ValueError, yaml.YAMLError):
-        return []
-    return _extends(content) if isinstance(content, dict) else []
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _file(config_path: str) -> Path | None:
+def file_of(config_path: str) -> Path | None:
     """The file behind Hydra's name for it: `job/gemm`, `shipped/job/gemm`, or a part such as `job/parts/big`."""
     parts = config_path.removesuffix(".yaml").strip("/").split("/")
     if parts[0] == SHIPPED:
@@ -264,67 +284,3 @@ def _file(config_path: str) -> Path | None:
         ):
             return file
     return None
-
-
-class TemplateSource(ConfigSource):
-    """Hydra's view of the directories: one place in its search path, `westward://`."""
-
-    @staticmethod
-    def scheme() -> str:
-        """The scheme in Hydra's search path."""
-        return SCHEME
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """One file, read as Hydra reads its own.
-
-        Raises:
-            InputError: it cannot be read, or is no YAML mapping.
-        """
-        file = _file(config_path)
-        assert file is not None, "Hydra asks is_config first"
-        try:
-            text = file.read_text(encoding="utf-8")
-            config = OmegaConf.create(text)
-            header = self._get_header_dict(text[:512])
-        except OSError as error:
-            raise InputError(f"cannot read '{file}': {error.strerror}") from error
-        except yaml.MarkedYAMLError as error:
-            line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-            raise InputError(f"'{file}' is not YAML: {line}{error.problem or error}") from error
-        except OmegaConfBaseException as error:
-            key = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-            raise InputError(f"'{file}': {key}{(str(error).splitlines() or [''])[0]}") from error
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InputError(f"'{file}' cannot be read: {' '.join(str(error).split())}") from error
-        if not OmegaConf.is_dict(config):
-            raise InputError(f"'{file}' holds no mapping")
-        return ConfigResult(config=config, path=f"{SCHEME}://{file}", provider=SCHEME, header=header)
-
-    def available(self) -> bool:
-        """It is always there."""
-        return True
-
-    def is_group(self, config_path: str) -> bool:
-        """Whether it is a directory of a group."""
-        parts = [part for part in config_path.split("/") if part]
-        if parts[:1] == [SHIPPED]:
-            parts = parts[1:]
-            if not parts:
-                return True
-        if not parts:
-            return True
-        return (
-            parts[0] in GROUPS
-            and ".." not in parts
-            and any(folder.path.joinpath(*parts).is_dir() for folder in folders())
-        )
-
-    def is_config(self, config_path: str) -> bool:
-        """Whether there is such a file."""
-        return _file(config_path) is not None
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """The names in a group, for Hydra's own messages."""
-        if config_path.strip("/") not in GROUPS or results_filter is ObjectType.GROUP:
-            return []
-        return list(names(config_path.strip("/")))
