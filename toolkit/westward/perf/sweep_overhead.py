@@ -20,7 +20,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -137,7 +137,8 @@ class SweepOverhead:
             time.sleep(1.0)  # until it looks
             began = time.time()
             running = pool.submit(_timed, command)
-            wait([watching, running], return_when=FIRST_COMPLETED)
+            both: list[Future[Any]] = [watching, running]
+            wait(both, return_when=FIRST_COMPLETED)
             if running.done():
                 running.result()
             try:
