@@ -324,7 +324,10 @@ class TestArraysAndTheLike:
             ("requeue=maybe", "requeue"),
             ("checkpoint.signal=KILL", "checkpoint.signal=KILL: one of USR1, USR2 was expected"),
             ("checkpoint.before_s=60", "checkpoint.before_s means nothing without a signal"),
-            ("checkpoint={signal:USR1,before_s:300}", "checkpoint.before_s=300 is all of the job's time, 00:05:00"),
+            (
+                "checkpoint={signal:USR1,before_s:240}",
+                "checkpoint.before_s=240 leaves nothing of the job's time, 00:05:00",
+            ),
             ("checkpoint={signal:USR1,exit_code:0}", "checkpoint.exit_code=0: 1 to 255 was expected"),
             ("checkpoint={signal:USR1,restarts:-1}", "checkpoint.restarts=-1: 0 to 10000 was expected"),
             ("checkpoint.before=60", "'checkpoint' has no key 'before'"),

@@ -98,6 +98,15 @@ def test_told_saved_and_put_back(start: Start) -> None:
     assert job.calls() == REQUEUE
 
 
+def test_a_signal_that_comes_before_the_program_is_kept_for_it(start: Start) -> None:
+    job = start(SAVES, 'setup=["echo preparing; sleep 0.5"]')
+    job.until("preparing")
+    os.kill(job.process.pid, signal.SIGUSR1)
+    assert job.end() == 85
+    assert "told" in job.said()
+    assert job.calls() == REQUEUE
+
+
 def test_it_may_be_told_several_times(start: Start) -> None:
     job = start("trap 'echo told' USR1; echo began; for i in {1..60}; do sleep 0.1; done; exit 4")
     job.until("began")

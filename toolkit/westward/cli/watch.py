@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.text import Text
 
 from westward.cli import show
-from westward.errors import JobFailed, Unreachable
+from westward.errors import JobFailed, StorageError, Unreachable
 from westward.federation.presence import alive
 from westward.jobs.collect import collect, copy_outputs
 from westward.jobs.following import FIRST_TICK_S, LAST_TICK_S, SLOWER, take_further
@@ -79,16 +79,23 @@ def finish(
         Unreachable: its site does not give its outputs now, so nobody knows yet.
     """
     result = collect(job, sites.get(job.site))
-    kept = keep(Ledger(), job, None if result.away else sites.get(job.site))
+    kept = _kept(job, None if result.away else sites.get(job.site))
     problem = result.problem or (f"its outputs could not be fetched: {result.away}" if result.away else "")
     copied = copy_outputs(result, output_dir, force) if output_dir is not None else []
     if as_json:
         files = {name: str(file) for name, file in result.files.items()}
-        facts = {"ok": result.ok, "problem": problem, "record": result.record, "files": files, "provenance": str(kept)}
+        facts = {
+            "ok": result.ok,
+            "problem": problem,
+            "record": result.record,
+            "files": files,
+            "provenance": str(kept) if kept else None,
+        }
         show.print_json({**show.job_facts(job), **facts, "copied": [str(file) for file in copied]})
     else:
         _show(job, result, copied)
-        show.out.print(f"provenance: {kept}", soft_wrap=True)
+        if kept is not None:
+            show.out.print(Text(show.printable(f"provenance: {kept}")), soft_wrap=True)
         if output_dir is not None and not copied:
             show.err.print(f"job {job.key} left no outputs to copy", soft_wrap=True)
     if result.problem:
@@ -103,6 +110,15 @@ def finish(
             f"job {job.key} at {job.site} ended {job.state}, but {problem}",
             f"{first}; then: {again}" if first else f"'{again}' again later",
         )
+
+
+def _kept(job: Job, site: Site | None) -> Path | None:
+    """Where its provenance is written. What goes wrong with that is said, and keeps nobody from the results."""
+    try:
+        return keep(Ledger(), job, site)
+    except StorageError as error:
+        show.err.print(Text.assemble(("note: ", "yellow"), show.printable(str(error))), soft_wrap=True)
+        return None
 
 
 def _line(job: Job) -> Text:

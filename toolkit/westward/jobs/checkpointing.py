@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from westward.errors import InputError
-from westward.model.checkpoint import LONGEST_BEFORE_S, SIGNALS, Checkpoint
+from westward.model.checkpoint import EARLY_S, LONGEST_BEFORE_S, SIGNALS, Checkpoint
 from westward.model.units import format_walltime, whole_minutes_s
 
 
@@ -37,9 +37,9 @@ def to_checkpoint(
     for key, (least, most) in limits.items():
         if not least <= said[key] <= most:
             raise InputError(f"template '{template}': checkpoint.{key}={said[key]}: {least} to {most} was expected")
-    if said["before_s"] >= whole_minutes_s(walltime_s):
+    if said["before_s"] + EARLY_S >= whole_minutes_s(walltime_s):
         raise InputError(
-            f"template '{template}': checkpoint.before_s={said['before_s']} is all of the job's time, {format_walltime(walltime_s)}",
+            f"template '{template}': checkpoint.before_s={said['before_s']} leaves nothing of the job's time, {format_walltime(walltime_s)}",
             "Slurm may send the signal a minute early: give the job more walltime, or take less of it",
         )
     for name in config["options"]:

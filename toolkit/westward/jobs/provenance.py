@@ -147,6 +147,8 @@ def _attempts(job: Job, site: Site | None, target: Path) -> tuple[list[dict[str,
     before = _kept_before(target)
     if before or site is None:
         return before, "" if before else f"site '{job.site}' could not be asked"
+    if job.job_id is None:
+        return [], "it was never submitted"
     if job.submission.arguments is not None:
         return [], "a script of the user's own notes nothing"
     if job.submission.array is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 SIGNALS = ("USR1", "USR2")  # what srun passes on to the program, and Slurm sends for no reason of its own
 # what a program ends with that has saved its state and is to be started again; the same as HTCondor's for this
 EXIT_CODE = 85
+EARLY_S = 60  # sbatch(1): the signal may come so much earlier than asked for
 LONGEST_BEFORE_S = 65535  # sbatch(1), --signal
 
 
