@@ -141,6 +141,6 @@ def test_the_notebook_runs(clusters: Lab, tmp_path: Path) -> None:
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
     program = tmp_path / "tour.py"
     program.write_text("\n\n".join("".join(cell["source"]) for cell in code))
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=600, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "no such data set" in done.stdout
