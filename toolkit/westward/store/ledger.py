@@ -117,7 +117,7 @@ class Ledger:
         """What was written down of a job's `config` and `origin` when it was submitted; None where nothing was."""
         query = "SELECT config, said FROM jobs LEFT JOIN origins ON origins.digest = jobs.origin WHERE key = :key"
         with self._reading() as db:
-            ((config, said),) = db.rows(query, key=key)
+            config, said = next(iter(db.rows(query, key=key)), (None, None))
         return {"config": rows.read_json(config), "origin": rows.read_json(said)}
 
     def jobs(self, *, phases: Sequence[Phase] | None = None, limit: int | None = None) -> list[Job]:
