@@ -135,6 +135,17 @@ class TestTick:
         (ended,) = world.jobs().refresh([made])
         assert (ended.phase, ended.tasks) == (Phase.ENDED, tasks)
 
+    def test_an_array_that_is_asked_about_again_and_again_ends_too(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each command opens its door anew, and a new door tells of every array: that is no news of it."""
+        made, world.cluster.talkative = submit(world), True
+        world.cluster.set(1, JobState.NODE_FAIL, tasks={JobState.NODE_FAIL: 2}, ended_at=datetime.now(UTC))
+        seen = [(world.jobs().watch(), world.ledger.watched()["west"][0].seen_at)[1] for _ in range(3)]
+        assert len(set(seen)) == 1 and world.only().phase is Phase.RELEASED
+        monkeypatch.setattr(watching, "FINAL_AFTER", timedelta(0))
+        assert world.jobs().refresh([made])[0].phase is Phase.ENDED
+
     def test_an_array_is_not_over_while_a_task_of_it_may_come_back(self, world: World) -> None:
         """A task that failed stands for the whole before one whose node died, which its cluster may put back into the queue."""
         made = submit(world)

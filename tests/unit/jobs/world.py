@@ -52,6 +52,7 @@ class Cluster:
         asked: every request that arrived.
         late: submissions that are still on their way.
         backlog: what slurmctld owes slurmdbd, or why it cannot be told.
+        talkative: a poll tells of every job, as that of a door that was just opened does of arrays.
         limits: what it says of arrays.
         allowance: what its user may have there, or why that cannot be told.
     """
@@ -65,6 +66,7 @@ class Cluster:
     late: list[Submission] = field(default_factory=list)
     next_id: int = 1
     backlog: int | WestwardError = 0
+    talkative: bool = False
     limits: ArrayLimits = field(default_factory=lambda: ArrayLimits(1001))
     allowance: Limits | WestwardError = field(default_factory=lambda: Limits("u", {}))
 
@@ -169,7 +171,9 @@ class Client:
         self._arriving("poll")
         here = {job_id: self.cluster.jobs[job_id] for job_id in known if job_id in self.cluster.jobs}
         changed = {
-            job_id: status for job_id, status in here.items() if Known(status.state, status.reason) != known[job_id]
+            job_id: status
+            for job_id, status in here.items()
+            if self.cluster.talkative or Known(status.state, status.reason) != known[job_id]
         }
         gone = frozenset(known) - here.keys()
         if isinstance(self.cluster.backlog, WestwardError):  # slurmdbd is down

@@ -54,8 +54,11 @@ def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int
     for job_id in poll.gone:
         missing[by_id[job_id].key] = (by_id[job_id], "neither queue nor accounting of its site knows it")
     now = datetime.now(UTC)
-    lasted = {job.key for job in watched if job.key not in seen and _has_lasted(job, now)}
-    ledger.seen(seen, ended={key for key, status in seen.items() if _is_the_end(status, now)})
+    # a door that was opened just now tells of every array, whether or not that is news
+    same = {job.key: job.seen_at for job in watched if job.key in seen and _stays(job, seen[job.key])}
+    lasted = {job.key for job in watched if (job.key not in seen or job.key in same) and _has_lasted(job, now)}
+    ended = {key for key, status in seen.items() if _is_the_end(status, now)}
+    ledger.seen(seen, ended, {key: at for key, at in same.items() if at is not None})
     ledger.unheard(
         {
             by_id[job_id].key: why
@@ -86,6 +89,11 @@ def _is_the_end(status: JobStatus, now: datetime) -> bool:
     if status.state not in MAY_COME_BACK and not MAY_COME_BACK.intersection(status.tasks):
         return status.state.final
     return status.ended_at is not None and now - status.ended_at > CLOCKS_DIFFER
+
+
+def _stays(job: Watched, status: JobStatus) -> bool:
+    """Whether it is in the final state in which it was seen before."""
+    return status.state.final and status.state is job.state
 
 
 def _has_lasted(job: Watched, now: datetime) -> bool:

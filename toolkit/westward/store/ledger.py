@@ -344,10 +344,18 @@ class Ledger:
 
     # --- what clusters say; of a job that has ended nothing is written any more ------------------------------------------
 
-    def seen(self, statuses: Mapping[str, JobStatus], ended: Collection[str]) -> None:
-        """What their clusters say of these jobs now; those named in `ended` do not go on any more."""
-        now = _now()
-        values = [{"key": key, **rows.seen(status, key in ended, now)} for key, status in statuses.items()]
+    def seen(
+        self, statuses: Mapping[str, JobStatus], ended: Collection[str], since: Mapping[str, float] | None = None
+    ) -> None:
+        """What their clusters say of these jobs now; those named in `ended` do not go on any more.
+
+        Args:
+            since: of those whose state is none that is new, when it was seen first, in seconds since the epoch.
+        """
+        now, before = _now(), since or {}
+        values = [
+            {"key": key, **rows.seen(status, key in ended, before.get(key, now))} for key, status in statuses.items()
+        ]
         if values:
             with self._transaction() as db:
                 db.write_each(f"UPDATE jobs SET {rows.SEEN} WHERE key = :key AND {_LET_GO}", values)
