@@ -168,7 +168,7 @@ def test_more_jobs_than_its_account_may_have(place: Place) -> None:
         sweep = said.json["sweep"]
         rows = place.table(sweep)[1]
         states = Counter(row["state"] for row in rows)
-        assert states["NOT_SUBMITTED"] in (3, 7), states
+        assert states["NOT_SUBMITTED"] in (3, 4), states  # an array of 4 and one of 3, and either may come first
     finally:
         place.lab.exec(*root, "maxsubmitjobs=-1")
     assert place.westward("retry", sweep).status == 0
