@@ -58,7 +58,7 @@ def test_what_has_to_be_the_same_in_an_array_makes_two_jobs(overrides: str) -> N
 
 def test_a_field_that_a_job_gets_one_day_splits_until_somebody_says_otherwise() -> None:
     assert {item.name for item in fields(JobSpec)} > OWN
-    assert {"name", "command", "env", "tasks"} == OWN
+    assert {"name", "command", "env", "tasks", "config"} == OWN
 
 
 def test_variables_that_all_have_are_the_array_s_and_the_others_each_task_s() -> None:

@@ -43,6 +43,7 @@ FULL = JobSpec(
     budget=Caps(money=3.5, currency="CNY", allow_unknown=True),
     project="p",
     checkpoint=Checkpoint(before_s=60, restarts=1),
+    config={"size": 1, "list": ["a", None]},
 )
 DEMAND = JobSpec("job", ("true",), Resources(compute=ComputeDemand.parse("2PFLOPS@bf16"), nodes_given=False))
 
