@@ -65,7 +65,9 @@ class Place:
         def ended() -> bool:
             rows[:] = self.table(sweep)[1]
             jobs = {job["key"]: job for job in self.westward("jobs", "--all", "--json").json if job["sweep"] == sweep}
-            return all(job["phase"] == "ended" for job in jobs.values()) and all(row["state"] in ENDED for row in rows)
+            return all(job["phase"] in ("ended", "refused") for job in jobs.values()) and all(
+                row["state"] in ENDED for row in rows
+            )
 
         wait_until(ended, lambda: Counter(row["state"] for row in rows), within_s, every_s=2)
         return rows
