@@ -86,7 +86,8 @@ sites = some.builds(
     some.builds(Power, maybe_figures, maybe_figures, maybe_figures, maybe_figures),
     some.dictionaries(texts, some.builds(Link, figures), max_size=2),
     some.none() | texts, some.none() | texts, some.none() | texts, some.dictionaries(some.sampled_from(["PATH", "A_B"]), texts),
-    some.none() | observed, some.lists(paths, max_size=2).map(tuple), some.booleans(), some.none() | some.sampled_from(Runtime), maps,
+    some.none() | observed, some.lists(paths, max_size=2).map(tuple), some.booleans(), some.none() | counts,
+    some.none() | some.sampled_from(Runtime), maps,
 )  # fmt: skip
 
 

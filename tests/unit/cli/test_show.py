@@ -124,7 +124,7 @@ class TestGranted:
         facts = decision_facts(self.decided())
         assert facts["chosen"]["granted"] == {
             "asked": "2PFLOPS@bf16", "chip": "a100", "per_node": 7, "nodes": 1, "count": 7, "precision": "bf16", "peak_flops": 312e12,
-            "estimated": False, "text": "2PFLOPS@bf16 = 7 x a100 (312 TFLOPS each, 2.184 PFLOPS) on 1 node",
+            "estimated": False, "vendor": "NVIDIA", "text": "2PFLOPS@bf16 = 7 x a100 (312 TFLOPS each, 2.184 PFLOPS) on 1 node",
         }  # fmt: skip
         assert [offer["granted"]["chip"] for offer in facts["offers"]] == ["a100", "h100"]
         json.dumps(facts, default=str)

@@ -153,6 +153,8 @@ class ShellClient:
         found = text.trial(answer.stderr)
         if answer.status == 0 and found is not None:
             return found
+        if answer.status == 0:
+            raise Unreachable(f"site '{self._site}': what sbatch --test-only says there cannot be read: {answer}")
         error = self._problem(answer, changes=True)
         if isinstance(error, SiteRefused):
             return Trial(refusal=text.trial_refusal(answer.stderr) or str(error))
