@@ -16,6 +16,7 @@ from westward.jobs import budgeting
 from westward.jobs.budgeting import Budgeting, Left
 from westward.jobs.template import compose_job
 from westward.model.budget import Amounts, Caps, Project
+from westward.model.checkpoint import Checkpoint
 from westward.model.effort import planned
 from westward.model.job import Array
 from westward.store.ledger import Phase
@@ -50,6 +51,15 @@ class TestOfASubmission:
         made = decision()
         assert made.chosen is not None
         assert planned(a_job(array=Array.parse("0-9")), made.chosen, "CNY").amounts.accelerator_hours == 40.0
+
+    def test_a_job_that_may_put_itself_back_spends_with_each_of_its_starts(self) -> None:
+        made = decision()
+        assert made.chosen is not None
+        plan = planned(a_job(checkpoint=Checkpoint(restarts=2)), made.chosen, "CNY")
+        assert (plan.amounts.accelerator_hours, plan.limit_s) == (
+            12.0,
+            3 * planned(a_job(), made.chosen, "CNY").limit_s,
+        )
 
     @pytest.mark.parametrize("caps", [Caps(money=1.0), Caps(accelerator_hours=3.9), Caps(carbon_kg=0.1)])
     def test_beyond_its_own_cap_nothing_is_written_down_or_sent(self, world: World, caps: Caps) -> None:

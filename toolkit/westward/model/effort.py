@@ -37,11 +37,11 @@ def effort(spec: JobSpec, offer: Offer) -> Effort:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a job would spend at its site, for its whole time limit, and of which project.
+    """What a job would spend at its site, for its whole time limit and every start that it may ask for itself, and of which project.
 
     Attributes:
         currency: of the money; None where no site charges any.
-        limit_s: its time limit, to see later which part of it was used.
+        limit_s: the time limits of all these starts together, to see later which part of it was used.
         allow_unknown: its user lets an amount that is unknown count as nothing.
     """
 
@@ -65,9 +65,10 @@ def planned(spec: JobSpec, offer: Offer, currency: str | None, project: Project 
     timeless = (
         spec.script is not None and spec.script.value("time") is None
     )  # its partition's limit counts, which is not known here
+    starts = 1 + spec.checkpoint.restarts if spec.checkpoint else 1
     money, carbon = (
-        None if each is None or timeless else each * takes.tasks for each in (offer.money, offer.carbon_kg)
+        None if each is None or timeless else each * takes.tasks * starts for each in (offer.money, offer.carbon_kg)
     )
-    limit_s = whole_minutes_s(spec.resources.walltime_s)
-    hours = None if timeless else takes.accelerator_hours
+    limit_s = whole_minutes_s(spec.resources.walltime_s) * starts
+    hours = None if timeless else takes.accelerator_hours * starts
     return Planned(Amounts(money, hours, carbon), currency, limit_s, project, spec.budget.allow_unknown)
