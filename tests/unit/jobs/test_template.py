@@ -21,7 +21,7 @@ from westward.slurm.script import render
 SHIPPED = sorted(file.stem for file in (CONF / "job").glob("*.yaml"))
 POLICIES = sorted(file.stem for file in (CONF / "policy").glob("*.yaml"))
 WEST = Path(__file__).parents[2] / "data" / "sites" / "west.yaml"
-RESEARCHER = Path(__file__).parents[3] / "docs" / "researcher.md"
+IN_FULL = Path(__file__).parents[3] / "docs" / "jobs.md"
 
 
 def test_every_template_is_listed_with_its_own_parameters() -> None:
@@ -47,7 +47,7 @@ def test_a_shipped_template_composes_and_renders_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("key", common_keys())
 def test_each_key_that_all_templates_take_is_in_the_researcher_s_table(key: str) -> None:
-    table = [line.split("|")[1] for line in RESEARCHER.read_text().splitlines() if line.startswith("| `")]
+    table = [line.split("|")[1] for line in IN_FULL.read_text().splitlines() if line.startswith("| `")]
     assert any(f"`{key}`" in cell for cell in table)
 
 

@@ -60,7 +60,7 @@ def _print(sites: Sequence[Site], rows: Sequence[Name], answers: Answers) -> Non
         table.add_row(SINGULAR.get(name.kind, name.kind), Text(show.printable(name.word)), *cells)
     show.out.print(table)
     if all(not name.word for name in rows):
-        show.out.print("No site's description has a map yet: see 'map:' in docs/researcher.md.")
+        show.out.print("No site's description has a map yet: see 'map:' in docs/jobs.md.")
     for site, problems in _problems(answers).items():
         for problem in problems:
             show.out.print(Text.assemble((f"{site}: ", "yellow"), show.printable(problem)), soft_wrap=True)
