@@ -21,7 +21,7 @@ from westward.model.checkpoint import Checkpoint
 from westward.model.job import Array, JobState, Launcher, Submission
 from westward.model.resources import Resources
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.full]  # time limits are whole minutes
 
 STEP_S = 0.1
 COUNTS = f"""

@@ -59,7 +59,7 @@ def ended(running: Running, within_s: float = 120) -> tuple[int, str, str]:
 
 
 def test_it_returns_at_once_and_says_how_to_go_on(clusters: Lab) -> None:
-    said = westward("submit", *PLAIN, "command=[sleep,30]", "--site", clusters.site("west"))
+    said = westward("submit", *PLAIN, "command=[sleep,10]", "--site", clusters.site("west"))
     assert said.status == 0, said
     key = said.out.split(" is job ")[1].split()[0]
     assert f"westward watch {key}" in said.out and f"westward logs -f {key}" in said.out
@@ -120,7 +120,7 @@ def over_ssh(clusters: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class TestLogs:
-    @pytest.mark.parametrize("way", ["ssh", "mount"])
+    @pytest.mark.parametrize("way", ["ssh", pytest.param("mount", marks=pytest.mark.full)])
     def test_are_followed_until_the_job_ends(
         self, clusters: Lab, submit: Callable[..., Any], way: str, request: pytest.FixtureRequest
     ) -> None:
@@ -137,7 +137,7 @@ class TestLogs:
 
     def test_of_a_job_that_waits_say_so_and_begin_with_it(self, clusters: Lab, submit: Callable[..., Any]) -> None:
         east = clusters.site("east")
-        first = submit(*PLAIN, "command=[sleep,25]", "--site", east)
+        first = submit(*PLAIN, "command=[sleep,10]", "--site", east)
         job = submit(*PLAIN, "command=[echo,hello]", f"depends_on=['afterok:{first['key']}']", "--site", east)
         status, out, err = ended(started("logs", "-f", job["key"]))
         assert (status, out) == (0, "hello\n"), err

@@ -73,7 +73,7 @@ class Place:
         return rows
 
 
-@pytest.fixture(params=["rest-east", "shell-west"])
+@pytest.fixture(params=["rest-east", pytest.param("shell-west", marks=pytest.mark.full)])
 def place(clusters: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     door, _, cluster = request.param.partition("-")
     (file,) = (state_dir() / "labs" / clusters.name / "sites").glob(f"*{cluster}.yaml")
