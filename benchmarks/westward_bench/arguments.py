@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from westward_bench.provenance import cores_visible
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
@@ -23,6 +25,19 @@ def launched_rank(environ: Mapping[str, str] = os.environ) -> int:
         if environ.get(name, "").isdigit():
             return int(environ[name])
     return 0
+
+
+def parse_threads(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, numba_threads: int
+) -> argparse.Namespace:
+    """The options, `--threads` among them; ends the process with code 2 and one line if they are not right, or the CPUs are too few."""
+    options = parser.parse_args(arguments)
+    most = min(cores_visible(), numba_threads)
+    if options.threads > most:
+        parser.error(
+            f"argument --threads: expected at most the {most} CPUs that this process may use, got {options.threads}"
+        )
+    return options
 
 
 class OneLineParser(argparse.ArgumentParser):

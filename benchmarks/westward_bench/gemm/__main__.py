@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numba
 
 from westward_bench import provenance
-from westward_bench.arguments import OneLineParser, add_output_options, non_negative_int, positive_int
+from westward_bench.arguments import OneLineParser, add_output_options, non_negative_int, parse_threads, positive_int
 from westward_bench.gemm.measure import COLUMNS, RATE_METHOD, SETTLE_S, Blas, Plan, Result, measure, metrics_of
 from westward_bench.gemm.product import Gemm
 from westward_bench.gemm.tiling import host_vector_unit
@@ -60,14 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the process with code 2 and one line if they are not right."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    most = min(provenance.cores_visible(), numba.get_num_threads())
-    if options.threads > most:
-        parser.error(
-            f"argument --threads: expected at most the {most} CPUs that this process may use, got {options.threads}"
-        )
-    return options
+    return parse_threads(build_parser(), arguments, numba.get_num_threads())
 
 
 def parameters_of(options: argparse.Namespace, gemms: Sequence[Gemm], blas: Blas) -> dict[str, Parameter]:

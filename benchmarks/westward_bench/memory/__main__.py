@@ -10,7 +10,14 @@ import numba
 import numpy as np
 
 from westward_bench import provenance
-from westward_bench.arguments import OneLineParser, add_output_options, message_bytes, non_negative_int, positive_int
+from westward_bench.arguments import (
+    OneLineParser,
+    add_output_options,
+    message_bytes,
+    non_negative_int,
+    parse_threads,
+    positive_int,
+)
 from westward_bench.memory.kernels import KERNELS
 from westward_bench.memory.measure import COLUMNS, DTYPES, RATE_METHOD, Result, measure, metrics_of, verification_of
 from westward_bench.output import Progress, deliver, remove_earlier
@@ -54,14 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the process with code 2 and one line if they are not right."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    most = min(provenance.cores_visible(), numba.get_num_threads())
-    if options.threads > most:
-        parser.error(
-            f"argument --threads: expected at most the {most} CPUs that this process may use, got {options.threads}"
-        )
-    return options
+    return parse_threads(build_parser(), arguments, numba.get_num_threads())
 
 
 def run(options: argparse.Namespace) -> Record:
