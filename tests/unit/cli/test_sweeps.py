@@ -128,6 +128,16 @@ class TestRetry:
         assert westward("results", told["sweep"]).returncode == 0
         assert len(slurm.calls("sbatch")) == 4
 
+    def test_so_is_what_ended_well_and_left_no_result(self, slurm: FakeSlurm) -> None:
+        told = a_sweep("outputs=[result.json]")
+        ends(told["jobs"][0]["key"], {JobState.COMPLETED: "0-2"})
+        folder = Path(Ledger().get(told["jobs"][0]["key"]).submission.directory)
+        for task in (0, 2):
+            (folder / str(task)).mkdir(parents=True)
+            (folder / str(task) / "result.json").write_text('{"status": "ok"}')
+        again = sweep_of(westward("retry", told["sweep"], "--json"))
+        assert [point["point"] for point in again["points"]] == [1]
+
     def test_json_says_which_points_they_are(self, slurm: FakeSlurm) -> None:
         told = a_sweep()
         ends(told["jobs"][0]["key"], {JobState.COMPLETED: "1", JobState.TIMEOUT: "0,2"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,6 @@ from westward.federation.grouping import Point
 from westward.federation.sweeping import (
     Submitted,
     SweepPlan,
-    missing_points,
     plan_sweep,
     points_again,
     retry_sweep,
@@ -54,6 +53,10 @@ def submitted(world: World, wanted: Sequence[Point] | None = None, **more: Any) 
     return submit_sweep(
         world.jobs(**more), world.ledger, plan, name="it's mine", template="gemm", overrides=["size=1,2,3"]
     )
+
+
+def missing_points(found: Sequence[SweepPoint], jobs: Mapping[str, Job]) -> list[SweepPoint]:
+    return [point for point in found if missing(whereabouts(point, jobs[point.job]))]
 
 
 def retried(world: World, sweep: Sweep, ledger: Ledger | None = None, **more: Any) -> Submitted | None:

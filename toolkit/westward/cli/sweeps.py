@@ -28,20 +28,24 @@ _NAMED = 10
 
 
 def retry(name: SweepName, site: SiteOption = None, as_json: show.AsJson = False) -> None:
-    """Submit the points of a sweep again that are missing: failed, cancelled, lost, or never submitted.
+    """Submit the points of a sweep again that are missing: failed, cancelled, lost, never submitted, or ended without what they promised.
 
     What runs, waits or has completed is left alone, so it does no harm to say it twice.
     """
     from westward.catalogue.load import load_catalogue
     from westward.cli.sweepshow import refuse, submitted_facts, tell_sweep
-    from westward.federation.sweeping import missing_points, plan_sweep, points_again, retry_sweep
+    from westward.federation.sweeping import plan_sweep, points_again, retry_sweep
 
     catalogue, ledger = load_catalogue(), Ledger()
     sweep = _sweep(ledger, name)
     with Jobs(ledger, catalogue.sites) as running:
         show.tell_undecided(running.settle())
         points, jobs = _now(running, ledger, sweep)
-        wanted = missing_points(points, jobs)
+        with show.err.status("looking for what has left no result"):
+            results = sweep_results(points, jobs, catalogue.sites)
+        wanted = [point for point in points if point.number in results.missing]
+        if results.away is not None:
+            show.tell_note(f"what some points left cannot be looked at now, and they are left alone: {results.away}")
         if not wanted:
             if as_json:
                 show.print_json({"sweep": sweep.key, "jobs": [], "notes": [], "points": []})

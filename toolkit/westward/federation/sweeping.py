@@ -18,7 +18,6 @@ from westward.federation.router import chosen_offer, route_all
 from westward.federation.snapshot import Snapshot, take_snapshot
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.side_by_side import side_by_side
-from westward.jobs.sweepstate import missing, whereabouts
 from westward.model.decision import Decision, Policy
 from westward.model.job import KEY_LENGTH, JobSpec, Task, new_key
 from westward.model.plain import built, plain
@@ -241,11 +240,6 @@ def _shapes(points: Sequence[Point]) -> tuple[tuple[Mapping[str, Any], ...], lis
 
 
 # --- running again what is missing --------------------------------------------------------------------------------------
-
-
-def missing_points(points: Sequence[SweepPoint], jobs: Mapping[str, Job]) -> list[SweepPoint]:
-    """Those of which nothing has come, and nothing will: failed, cancelled, lost, or never submitted."""
-    return [point for point in points if missing(whereabouts(point, jobs[point.job]))]
 
 
 def points_again(sweep: Sweep, points: Sequence[SweepPoint]) -> list[Point]:

@@ -33,14 +33,14 @@ class Results:
     Attributes:
         counts: how many points are in each state.
         bad: the points that did not succeed.
-        missing: how many of them can be submitted again.
+        missing: the numbers of those that can be submitted again: nothing came of them and nothing will, or they ended well and left no result.
         away: why some outputs could not be asked for now.
     """
 
     table: SweepTable
     counts: Counter[str]
     bad: tuple[Bad, ...]
-    missing: int
+    missing: frozenset[int]
     away: Unreachable | None
 
 
@@ -64,6 +64,7 @@ def sweep_results(points: Sequence[SweepPoint], jobs: Mapping[str, Job], sites: 
         left.setdefault(place, []).append((one.task, found))
     told: list[Told] = []
     bad: list[Bad] = []
+    again: set[int] = set()
     for place, (point, (state, over)) in enumerate(zip(points, now, strict=True)):
         job = jobs[point.job]
         ended_badly = missing((state, over)) or (over and state is JobState.UNKNOWN)
@@ -74,6 +75,8 @@ def sweep_results(points: Sequence[SweepPoint], jobs: Mapping[str, Job], sites: 
             told.append(Told(point, str(state), job.site, task, problem, found.record))
             problems.append(why or found.problem)
         first = next(filter(None, problems), "")
+        if missing((state, over)) or (over and state is JobState.COMPLETED and first):
+            again.add(point.number)
         if first or ended_badly:
             log = job.key if state != NOT_SUBMITTED and job.started_at is not None else None
             bad.append(Bad(point.label, first or str(state), log, point.task))
@@ -81,7 +84,7 @@ def sweep_results(points: Sequence[SweepPoint], jobs: Mapping[str, Job], sites: 
         table=sweep_table(told),
         counts=Counter(str(state) for state, _ in now),
         bad=tuple(bad),
-        missing=sum(map(missing, now)),
+        missing=frozenset(again),
         away=next((found.away for each in left.values() for _, found in each if found.away is not None), None),
     )
 
