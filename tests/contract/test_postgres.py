@@ -21,7 +21,8 @@ def test_all_that_holds_of_sqlite_holds_of_postgresql(postgres_url: str, tmp_pat
         "the password is in a file of its own"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-k", "postgres", f"--basetemp={tmp_path / 'inner'}", str(UNIT / "store"), str(UNIT / "jobs")],
+        [sys.executable, "-m", "pytest", "-k", "postgres", f"--basetemp={tmp_path / 'inner'}", str(UNIT / "store"), str(UNIT / "jobs"),
+         str(UNIT / "federation" / "test_sweeping.py")],
         env={**os.environ, POSTGRES: postgres_url},
         capture_output=True,
         text=True,
