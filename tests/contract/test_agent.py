@@ -18,7 +18,7 @@ from contract.clusters import PLAIN, Lab, westward
 pytestmark = pytest.mark.lab
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.full), "postgres"])
 def own_ledger(
     clusters: Lab, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:

@@ -51,6 +51,7 @@ def expired_token(clusters: Lab) -> Iterator[None]:
     file.write_text(good)
 
 
+@pytest.mark.full
 def test_a_hanging_site_is_marked_and_the_other_is_chosen(clusters: Lab):
     west, east = clusters.site("west"), clusters.site("east")
     with paused(clusters, "west-ctl"):

@@ -135,6 +135,7 @@ class TestLogs:
         assert f"job {job['key']} ended COMPLETED" in err
         assert westward("logs", job["key"], "--tail", "2").out == "out 20\nerr 20\n"
 
+    @pytest.mark.full
     def test_of_a_job_that_waits_say_so_and_begin_with_it(self, clusters: Lab, submit: Callable[..., Any]) -> None:
         east = clusters.site("east")
         first = submit(*PLAIN, "command=[sleep,10]", "--site", east)
@@ -164,6 +165,7 @@ class TestLogs:
         assert (status, out) == (0, "task 0\n"), err
         assert f"task 0 of job {job['key']} ended COMPLETED" in err
 
+    @pytest.mark.full
     def test_go_on_when_the_site_comes_back(self, clusters: Lab, submit: Callable[..., Any], over_ssh: str) -> None:
         job = submit(*PLAIN, TALKS, "--site", over_ssh)
         follower = started("logs", "-f", job["key"])

@@ -13,6 +13,7 @@ from contract.test_life import wait_for
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.full
 def test_a_dead_node_ends_its_job_and_rules_the_site_out_until_it_is_back(clusters: Lab, lab_state: Path, submit):
     east, west = clusters.site("east"), clusters.site("west")
     job = submit(*PLAIN, "command=[sleep,300]", "nodes=2", "--site", east)

@@ -67,14 +67,17 @@ def test_a_quota_that_fills_up_is_foreseen_and_submit_says_which_it_is(clusters:
     assert elsewhere.status == 0 and f"elsewhere {clusters.site('west')}/gpu: refused" in elsewhere.out
 
 
-def test_what_has_changed_since_the_last_submission(clusters: Lab, submit):
+def test_what_has_changed_since_the_last_submission(clusters: Lab, submit, tmp_path, monkeypatch):
     job = submit(*JOB, "--site", clusters.site("west"))
     same = westward("plan", *JOB, "--site", clusters.site("west"), "--diff")
     assert f"against job {job['key']} of" in same.out and "nothing has changed" in same.out
     other = westward("plan", *JOB, "walltime=00:20:00", "--site", clusters.site("east"), "--diff")
     assert "00:10:00 -> 00:20:00" in other.out and "+#SBATCH --time=00:20:00" in other.out
     assert f"{clusters.site('west')} -> {clusters.site('east')}" in other.out
-    assert "was submitted before" in westward("plan", "allreduce", "--diff").out
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "never.yaml").write_text("# @package _global_\ndefaults: [/job/command]\nname: never\n")
+    monkeypatch.setenv("WESTWARD_CONF", str(tmp_path))
+    assert "was submitted before" in westward("plan", "never", "--diff").out
 
 
 def test_of_two_at_once_one_has_what_the_project_has_left(clusters: Lab, project: str):

@@ -119,6 +119,7 @@ def test_torchrun(clusters: Lab, west: str) -> None:
     assert all(words[4:] == ["--lr", "0.1", "last"] for words in said)
 
 
+@pytest.mark.full
 def test_inference(clusters: Lab, west: str) -> None:
     words = [
         "inference",
