@@ -5,7 +5,6 @@ WESTWARD_UPDATE_GOLDEN=1 pytest tests/golden/test_templates.py writes them anew:
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from golden.kept import as_kept, bash_reads
 from golden.test_script import KEY, a_site, offer, run
 from westward.errors import InputError
 from westward.jobs.template import compose_job
@@ -31,7 +31,7 @@ MAP = SiteMap(
     accounts={"physics": "phys-123"},
     qos={"long": "weekly"},
     modules={"cuda": ("cuda/12.4",), "python": ("GCC/13.2.0", "Python/3.11.5")},
-    paths={"/project/u17": "/work/u17", "/project/u17/big": "/scratch/big data"},
+    paths={"/project/u17": "/gpfs/u17", "/project/u17/big": "/scratch/big data"},
 )
 
 
@@ -77,18 +77,12 @@ GOLDEN: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_script_is_what_it_was(name: str) -> None:
-    script = GOLDEN[name]()
-    file = HERE / name
-    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(script)
-    assert script == file.read_text()
+    assert as_kept(GOLDEN[name](), HERE / name)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_bash_can_read_it(name: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=GOLDEN[name](), capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert bash_reads(GOLDEN[name]())
 
 
 def rendered(container: Container, site: Site | None = None, where: Offer | None = None, **more: object) -> str:

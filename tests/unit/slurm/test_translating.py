@@ -19,7 +19,7 @@ EAST = SiteMap(
     accounts={"physics": "phys-east"},
     partitions={"gpu": "a100"},
     modules={"cuda": ("cuda/12.4",), "python": ("GCC/13", "Python/3.11"), "fftw": ("FFTW/3.3",)},
-    paths={"/project/u17": "/work/u17", "/data": "/data"},
+    paths={"/project/u17": "/gpfs/u17", "/data": "/data"},
 )
 WEST = SiteMap(
     accounts={"physics": "phys-123", "chem": "chem-9"},
@@ -49,9 +49,9 @@ def left(script: BatchScript, home: Site = HOME, other: Site = OTHER) -> list[st
         ("--account=unknown", None),
         ("--partition=a100", "volta"),
         ("--qos=long", "weekly"),
-        ("--chdir=/work/u17/run", "/lustre/u17/run"),
-        ("--output=/work/u17/run/%j.out", "/lustre/u17/run/%j.out"),
-        ("--chdir=/work/other", None),
+        ("--chdir=/gpfs/u17/run", "/lustre/u17/run"),
+        ("--output=/gpfs/u17/run/%j.out", "/lustre/u17/run/%j.out"),
+        ("--chdir=/gpfs/other", None),
     ],
 )
 def test_an_option_is_given_in_the_other_site_s_words(option: str, becomes: str | None) -> None:
@@ -73,9 +73,9 @@ def test_an_option_is_given_in_the_other_site_s_words(option: str, becomes: str 
         ("module load Python/3.11", False),
         ("module load FFTW/3.3", False),
         ("module load cuda/12.4 unknown/1", False),
-        ("module use /work/u17/modules", False),
+        ("module use /gpfs/u17/modules", False),
         ("cat /data/set.txt", True),
-        ("cat /work/u17/set.txt", False),
+        ("cat /gpfs/u17/set.txt", False),
         ("cat /elsewhere/set.txt", False),
         ("cat ~/set.txt", False),
         ("conda activate mine", False),
@@ -93,9 +93,9 @@ def test_without_maps_everything_ties() -> None:
 
 def test_a_path_goes_by_the_longest_directory_that_is_known() -> None:
     deep = replace(OTHER, sitemap=replace(WEST, paths={**WEST.paths, "/project/u17/big": "/scratch/big"}))
-    assert translated("paths", "/work/u17/big/a", HOME, deep) == "/scratch/big/a"
-    assert translated("paths", "/work/u17/bigger/a", HOME, deep) == "/lustre/u17/bigger/a"
-    assert translated("paths", "/work/u17", HOME, deep) == "/lustre/u17"
+    assert translated("paths", "/gpfs/u17/big/a", HOME, deep) == "/scratch/big/a"
+    assert translated("paths", "/gpfs/u17/bigger/a", HOME, deep) == "/lustre/u17/bigger/a"
+    assert translated("paths", "/gpfs/u17", HOME, deep) == "/lustre/u17"
 
 
 def test_it_is_submitted_with_the_options_anew_and_the_same_body() -> None:
@@ -103,7 +103,7 @@ def test_it_is_submitted_with_the_options_anew_and_the_same_body() -> None:
 
     from golden.test_script import offer
 
-    script = read("module load cuda/12.4", "--account=phys-east", "--partition=a100", "--output=/work/u17/%x.out")
+    script = read("module load cuda/12.4", "--account=phys-east", "--partition=a100", "--output=/gpfs/u17/%x.out")
     there = adapted(script, obstacles(script, HOME), HOME, OTHER)
     spec = spec_of(there, datetime.now(UTC))
     submission = render(spec, there, offer("west", None), OTHER, "k" * 12)
