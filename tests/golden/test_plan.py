@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from golden.kept import as_kept
 from unit.federation.test_foresight import LIMITS, Door, planned
 from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
 from westward.cli.plan import foresight_lines, limits_table
@@ -53,7 +53,4 @@ def test_what_a_plan_says(name: str) -> None:
     if name == "plan-limits":
         console.print(limits_table(told.limits))
     text = "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
-    file = HERE / f"{name}.txt"
-    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
-        file.write_text(text)
-    assert text == file.read_text()
+    assert as_kept(text, HERE / f"{name}.txt")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from golden.kept import as_kept, bash_reads
 from westward.catalogue.load import load_site
 from westward.errors import InputError
 from westward.jobs.template import compose_job
@@ -158,18 +158,12 @@ GOLDEN = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_script_is_what_it_was(name: str) -> None:
-    script = GOLDEN[name]().script
-    file = HERE / name
-    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(script)
-    assert script == file.read_text()
+    assert as_kept(GOLDEN[name]().script, HERE / name)
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_bash_can_read_it(name: str) -> None:
-    done = subprocess.run(["bash", "-n"], input=GOLDEN[name]().script, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert bash_reads(GOLDEN[name]().script)
 
 
 def run(script: str, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[bytes]:

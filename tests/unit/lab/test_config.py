@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import jinja2
 import pytest
 
+from golden.kept import as_kept
 from westward.lab.config import Line, SlurmValues, accounting, lab_values, render
 from westward.lab.topology import load_topology
 
@@ -28,10 +28,7 @@ CLUSTERS = [
 @pytest.mark.parametrize(("topology", "cluster"), CLUSTERS)
 def test_a_cluster_of_the_lab_is_rendered_as_in_the_golden_file(topology: str, cluster: str, name: str) -> None:
     text = render(name, lab_values(load_topology(topology).cluster(cluster), "database-password"))
-    golden = GOLDEN / f"{cluster}.{name}"
-    if os.environ.get("WESTWARD_UPDATE_GOLDEN"):
-        golden.write_text(text)
-    assert text == golden.read_text()
+    assert as_kept(text, GOLDEN / f"{cluster}.{name}")
 
 
 def test_a_topology_can_replace_and_leave_out_native_keys() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-import re
 
-from westward.model.sitemap import KINDS, MODULE, SiteMap
+from westward.model.sitemap import KINDS, MODULE, ONE_WORD, SiteMap
 from westward.yamlfile import Reader
-
-_ONE_WORD = re.compile(r"\w[\w.@+-]*", re.ASCII)
 
 
 def read_map(names: Reader) -> SiteMap:
@@ -28,9 +25,9 @@ def read_map(names: Reader) -> SiteMap:
 
 def _one_word(names: Reader) -> dict[str, str]:
     for name in names.names():
-        if not _ONE_WORD.fullmatch(name):
+        if not ONE_WORD.fullmatch(name):
             raise names.error(name, "is not one word")
-    return {name: names.word(name, _ONE_WORD, "one word") for name in names.names()}
+    return {name: names.word(name, ONE_WORD, "one word") for name in names.names()}
 
 
 def _module_names(names: Reader) -> dict[str, tuple[str, ...]]:

@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # loaded when a job is watched: a shell that completes its na
     from westward.jobs.lifecycle import Jobs
     from westward.jobs.overview import Overview, Progress
 
-NAMED = 10  # jobs that an error names
-
 
 def watch(names: JobNames = None, as_json: show.AsJson = False) -> None:
     """Follow jobs live: all that go on, or those (and the sweeps) that are named. One alone is followed to its end, and its results are shown.
@@ -100,10 +98,9 @@ def refuse_failed(jobs: Sequence[Job]) -> None:
     """
     failed = [job for job in jobs if job.phase not in OPEN and job.state is not JobState.COMPLETED]
     if failed:
-        told = [f"\n  {job.key} ({show.printable(job.name)}): {show.ended(job)}" for job in failed[:NAMED]]
-        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        told = show.named(f"{job.key} ({show.printable(job.name)}): {show.ended(job)}" for job in failed)
         raise JobFailed(
-            f"{len(failed):,} of {len(jobs):,} jobs failed:{''.join(told)}{more}",
+            f"{len(failed):,} of {len(jobs):,} jobs failed:{told}",
             f"why: 'westward explain {failed[0].key}'; what it wrote: 'westward logs {failed[0].key}'",
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
-from westward.cli.board import NAMED, watch_many
+from westward.cli.board import watch_many
 from westward.cli.budgets import left_lines
 from westward.cli.sweepshow import counted, jobs_table, planned_facts, refuse, submitted_facts, tell_sweep
 from westward.errors import JobFailed, WestwardError
@@ -112,11 +112,10 @@ def _refuse_failed(ledger: Ledger, done: Submitted) -> None:
     jobs = {answer.key: answer for answer in done.answers if isinstance(answer, Job)}
     points = [point for point in ledger.sweeps.points(done.sweep.key) if point.job in jobs]
     ends = [(point.label, whereabouts(point, jobs[point.job])) for point in points]
-    failed = [f"\n  {show.printable(label)}: {now[0]}" for label, now in ends if missing(now)]
+    failed = [f"{show.printable(label)}: {now[0]}" for label, now in ends if missing(now)]
     if failed:
-        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
         raise JobFailed(
-            f"{len(failed):,} of {len(ends):,} points failed:{''.join(failed[:NAMED])}{more}",
+            f"{len(failed):,} of {len(ends):,} points failed:{show.named(failed)}",
             f"all of them: 'westward results {done.sweep.key}'; run these again: 'westward retry {done.sweep.key}'",
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -34,6 +34,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 out = Console(highlight=False, soft_wrap=False, width=_width())
 err = Console(stderr=True, highlight=False, width=_width())
 
+NAMED = 10  # of many things, so many are named in an error
 SHOWN = 100  # rows of a sweep; --json has them all
 _STYLES = {
     JobState.COMPLETED: "green",
@@ -134,6 +135,13 @@ def sweep_table(points: Sequence[tuple[str, Decision, WestwardError | None]]) ->
             escape(reason(decision)),
         )
     return made
+
+
+def named(lines: Iterable[str]) -> str:
+    """Some of many things, each on a line of its own below an error's first, and how many more there are."""
+    told = [f"\n  {line}" for line in lines]
+    more = f"\n  and {len(told) - NAMED:,} more" if len(told) > NAMED else ""
+    return "".join(told[:NAMED]) + more
 
 
 def one_line(error: WestwardError | None) -> str:

@@ -24,7 +24,6 @@ SweepName = Annotated[
     str,
     typer.Argument(help="A sweep's key, or the beginning of it.", metavar="SWEEP", autocompletion=complete.sweeps),
 ]
-_NAMED = 10
 
 
 def retry(name: SweepName, site: SiteOption = None, as_json: show.AsJson = False) -> None:
@@ -119,7 +118,7 @@ def cancel_sweep(ledger: Ledger, sites: Mapping[str, Site], sweep: Sweep) -> Non
             except WestwardError as error:
                 failed.append((job, error))
     if failed:
-        told = "".join(f"\n  {job.key}: {show.one_line(error)}" for job, error in failed[:_NAMED])
+        told = show.named(f"{job.key}: {show.one_line(error)}" for job, error in failed)
         raise SweepFailed(
             f"{len(failed):,} of {len(jobs):,} jobs of sweep {sweep.key} could not be cancelled now:{told}",
             failed[0][1],
@@ -188,14 +187,13 @@ def _judge(sweep: Sweep, results: Results) -> None:
     words = ", ".join(f"{count:,} {state}" for state, count in results.counts.most_common())
     show.err.print(f"{total:,} points: {words}", soft_wrap=True)
     if results.bad:
-        told = "".join(f"\n  {one.label}: {' '.join(one.why.split())}" for one in results.bad[:_NAMED])
-        more = f"\n  and {len(results.bad) - _NAMED:,} more" if len(results.bad) > _NAMED else ""
+        told = show.named(f"{one.label}: {' '.join(one.why.split())}" for one in results.bad)
         log = next((one for one in results.bad if one.job is not None), None)
         of_task = f" --task {log.task}" if log is not None and log.task is not None else ""
         steps = [f"what it wrote: westward logs {log.job}{of_task}"] if log is not None else []
         steps += [f"submit again what is missing: westward retry {sweep.key}"] if results.missing else []
         raise JobFailed(
-            f"sweep {sweep.key}: {len(results.bad):,} of {total:,} points did not succeed:{told}{more}",
+            f"sweep {sweep.key}: {len(results.bad):,} of {total:,} points did not succeed:{told}",
             "; ".join(steps),
         )
     if results.away is not None:

@@ -17,8 +17,6 @@ from westward.federation.sweeping import Submitted, SweepPlan
 from westward.model.units import format_bytes, format_duration
 from westward.store.ledger import Job
 
-NAMED = 10  # points that an error names
-
 
 def counted(plan: SweepPlan) -> str:
     """ "60 points in 3 jobs" """
@@ -148,9 +146,8 @@ def refuse(outcomes: Sequence[tuple[str, object]], what: str, then: str = "") ->
     if len(failed) == len(outcomes) and len(reasons) == 1:
         said = str(first)
     else:
-        lines = [f"\n  {label}: {show.one_line(error)}" for label, error in failed[:NAMED]]
-        more = f"\n  and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
-        said = f"{len(failed):,} of {len(outcomes):,} points {what}:{''.join(lines)}{more}"
+        lines = show.named(f"{label}: {show.one_line(error)}" for label, error in failed)
+        said = f"{len(failed):,} of {len(outcomes):,} points {what}:{lines}"
     error = SweepFailed(said, first)
     error.next_step = error.next_step or then
     raise error

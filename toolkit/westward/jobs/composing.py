@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from westward.errors import InputError
 from westward.jobs import templatefiles
 from westward.jobs.jobconfig import COMMON, OPEN, TYPES, JobConfig
+from westward.jobs.sweep import first_line
 from westward.jobs.templatefiles import GROUPS, SHIPPED, Folder, names
 from westward.jobs.templatesource import TemplateSource
 
@@ -251,7 +252,7 @@ def _compose(template: str, overrides: Sequence[str]) -> DictConfig:
         raise _endless(template) from error
     except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         # what Hydra trips over in a file that is no configuration of its kind
-        raise InputError(f"{_place(template)}: Hydra cannot compose it: {_first_line(error)}") from error
+        raise InputError(f"{_place(template)}: Hydra cannot compose it: {first_line(error)}") from error
 
 
 def _endless(template: str) -> InputError:
@@ -262,10 +263,6 @@ def _endless(template: str) -> InputError:
         else f"{_place(template)}: its defaults lead nowhere",
         f"to extend the template that ships under a name, write it as /{SHIPPED}/job/NAME in its defaults",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _place(template: str) -> str:
@@ -314,7 +311,7 @@ def _checked(template: str, plain: Mapping[str, Any]) -> dict[str, Any]:
 def _told(template: str, error: Exception) -> InputError:
     """Hydra's and OmegaConf's own words, shortened to what a user needs."""
     key = getattr(error, "full_key", None)
-    first = _first_line(error)
+    first = first_line(error)
     match = re.match(r"Value '(?P<value>.*)' of type '\w+' could not be converted to (?P<kind>\w+)", first)
     if key and match:
         kinds = {"Integer": "an integer", "Float": "a number", "Boolean": "true or false"}

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from westward.jobs.overview import Progress, limit_s, progress
-from westward.model.accelerators import Granted
-from westward.model.decision import Cost, Decision, Offer, Rejection
+from westward.model.decision import Decision
 from westward.model.job import Attempt, JobState
+from westward.model.plain import built
 from westward.model.units import format_duration, format_walltime
 from westward.slurm.reasons import explained
 from westward.store.ledger import OPEN, UNSETTLED, Job, Phase, SiteWord
 
-Value = TypeVar("Value")
 # what a shell makes of a program that a signal ended
 _SHELL_SIGNAL = 128
 
@@ -319,33 +318,11 @@ def _forecast(job: Job, decision: Decision | None, attempts: Sequence[Attempt], 
 def _decision(facts: Mapping[str, Any]) -> Decision | None:
     """The decision, from what the ledger keeps of it; None where that is of another version."""
     try:
-        known = {item.name for item in fields(Decision)}
-        chosen = _offer(facts["chosen"]) if facts.get("chosen") else None
-        offers = tuple(chosen if chosen and each == facts["chosen"] else _offer(each) for each in facts["offers"])
-        return Decision(
-            **{name: value for name, value in facts.items() if name in known}
-            | {
-                "chosen": chosen,
-                "offers": offers,
-                "rejections": tuple(_only(Rejection, each) for each in facts["rejections"]),
-                "decided_at": datetime.fromisoformat(facts["decided_at"]),
-                "notes": tuple(facts.get("notes") or ()),
-            }
-        )
-    except (KeyError, TypeError, ValueError):
+        found = built(Decision, facts)
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-
-
-def _offer(facts: Mapping[str, Any]) -> Offer:
-    granted = facts.get("granted")
-    nested = {"cost": _only(Cost, facts["cost"]), "granted": _only(Granted, granted) if granted else None}
-    return _only(Offer, {**facts, **nested})
-
-
-def _only(kind: type[Value], facts: Mapping[str, Any]) -> Value:
-    """A value of that kind from the facts that it knows."""
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in facts.items() if name in known})
+    # one of the offers, and not its equal: by that a table knows it
+    return replace(found, chosen=next((offer for offer in found.offers if offer == found.chosen), found.chosen))
 
 
 def _times(count: int) -> str:

@@ -35,7 +35,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         return [_parse(text) for text in overrides]
     except HydraException as error:
         wrong = next((text for text in overrides if "=" not in text), None)
-        what = f"'{wrong}' is not of the form key=value" if wrong else _first_line(error)
+        what = f"'{wrong}' is not of the form key=value" if wrong else first_line(error)
         raise InputError(what, "quote a value with spaces or special characters twice: 'name=\"my job\"'") from error
 
 
@@ -75,7 +75,7 @@ def _values(override: Override) -> list[str]:
             raise _too_many(f"'{line}' alone makes more than {MOST_POINTS:,} points")
         found = [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
     except (HydraException, ValueError, ArithmeticError) as error:
-        raise InputError(f"'{line}' names no values: {_first_line(error)}") from error
+        raise InputError(f"'{line}' names no values: {first_line(error)}") from error
     if not found:
         raise InputError(f"'{line}' names no value at all")
     return found
@@ -92,7 +92,8 @@ def _too_many(what: str) -> InputError:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Its words up to a line break, or its kind where it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

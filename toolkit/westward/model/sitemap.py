@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 MODULE = re.compile(r"[A-Za-z0-9_][\w./+@-]*", re.ASCII)  # the name of a module: one word that no shell changes
+ONE_WORD = re.compile(
+    r"\w[\w.@+-]*", re.ASCII
+)  # the name of an account, a QOS or a partition, which an #SBATCH line can hold
 # the kinds of names, in the order in which they are shown
 KINDS = ("accounts", "qos", "partitions", "modules", "paths")
 

@@ -18,6 +18,7 @@ from westward.errors import InputError
 from westward.model.decision import Offer
 from westward.model.job import JobChange, JobSpec, Launcher, Submission, Task, slurm_name
 from westward.model.site import Site
+from westward.model.sitemap import ONE_WORD
 from westward.model.tres import gres
 from westward.model.units import format_walltime, whole_minutes_s
 from westward.model.variables import PATTERN
@@ -71,7 +72,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
     account, qos = site.account_for(spec.account), site.qos_for(spec.qos)
     for option, word in (("account", account), ("qos", qos), ("partition", offer.partition)):
         # an #SBATCH line is split like a shell's, and a new line in it would be a command of the script
-        if word is not None and not re.fullmatch(r"\w[\w.@+-]*", word, re.ASCII):
+        if word is not None and not ONE_WORD.fullmatch(word):
             raise InputError(f"site '{site.name}': {option} {word!r} is not one word")
     options = [
         f"--job-name={name}",
