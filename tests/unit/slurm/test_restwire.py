@@ -49,6 +49,8 @@ class Server:
         threading.Thread(target=self._run, daemon=True).start()
 
     def close(self) -> None:
+        # shutdown ends an accept that waits; after a bare close it would go on, and may take a later test's connection.
+        self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
 
     def _run(self) -> None:
