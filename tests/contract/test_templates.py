@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import textwrap
@@ -219,6 +220,7 @@ def test_packed_one_that_fails_stops_no_other(clusters: Lab, west: str) -> None:
 
 
 def test_apptainer(clusters: Lab, west: str) -> None:
+    clusters.exec("west-ctl", "sh", "-c", "cd /shared/researcher && mkdir -p images && printf tiny >images/tiny.sif")
     job = run(
         "apptainer", "container.image=images/tiny.sif", "container.binds=['/shared/my data:/data:ro']", "accelerators=h100:1",
         "command=[sh,-c,'echo in $PWD']", "--site", west,
@@ -229,6 +231,12 @@ def test_apptainer(clusters: Lab, west: str) -> None:
         "/shared/researcher/images/tiny.sif", "sh", "-c", "echo in $PWD",
     ]  # fmt: skip
     assert westward("logs", job["key"]).out.strip() == f"in {directory}"
+    container = westward("provenance", job["key"], "--json").json["container"]
+    assert container == {
+        "image": "images/tiny.sif",
+        "digest": f"sha256:{hashlib.sha256(b'tiny').hexdigest()}",
+        "why": "",
+    }
 
 
 def test_any_template_takes_a_container(clusters: Lab, west: str) -> None:

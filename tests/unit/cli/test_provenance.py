@@ -20,7 +20,7 @@ def test_of_a_job_that_goes_on(slurm: FakeSlurm) -> None:
     shown = westward("provenance", job.key)
     assert shown.returncode == 0 and "Traceback" not in shown.stderr
     words = " ".join(shown.stdout.split())
-    for said in ("size=64", "policy=", "'signal': 'USR1'", "they are fetched with the results"):
+    for said in ("size=64", "policy=", "'signal': 'USR1'", f"'westward provenance {job.key}' fetches them"):
         assert said in words
     assert "container" not in words and "requeue" not in words, "what says nothing is left out"
 

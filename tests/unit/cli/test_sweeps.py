@@ -76,8 +76,14 @@ class TestResults:
         assert [(row["size"], row["state"], row["task"]) for row in rows] == [
             ("16", "COMPLETED", "0"), ("32", "FAILED", "1"), ("64", "COMPLETED", "2"),
         ]  # fmt: skip
+        beside = tmp_path / "my table.csv.provenance.json"
+        facts = json.loads(beside.read_text())
+        assert facts["overrides"] == ["size=16,32,64", "outputs=[]"] and len(facts["jobs"][0]["points"]) == 3
+        assert facts["submitted"][facts["jobs"][0]["submitted"]]["directory"] == str(Path.cwd())
+        file.unlink()
         done = westward("results", told["sweep"], "--output", str(file))
-        assert done.returncode == 5 and "is there already" in done.stderr
+        assert done.returncode == 5 and f"'{beside}' is there already" in done.stderr
+        assert not file.exists()
         assert westward("results", told["sweep"], "--output", str(file), "--format", "json", "--force").returncode == 1
         assert json.loads(file.read_text())["sweep"] == told["sweep"]
 
@@ -123,8 +129,21 @@ class TestRetry:
         for key in new:
             status = JobStatus(new[key].job_id or 0, new[key].submission.name, JobState.COMPLETED)
             Ledger().seen({key: status}, ended=[key])
-        again = westward("retry", told["sweep"])
-        assert (again.returncode, again.stdout) == (0, f"nothing of sweep {told['sweep']} is missing: 6 COMPLETED\n")
+        facts = json.loads(westward("provenance", told["sweep"], "--json").stdout)
+        again = [job for job in facts["jobs"] if job["job"] in new]
+        assert [(job["submitted"], job["config"]["dtype"], "size" in job["config"]) for job in again] == [
+            (1, "f64", False)
+        ] * 2
+        assert sorted(job["points"][0]["overrides"][0] for job in again) == ["size=32", "size=64"]
+        shown = westward("provenance", told["sweep"])
+        assert shown.returncode == 0 and "Traceback" not in shown.stderr
+        for key in new:
+            assert f"job {key}" in shown.stdout
+        once_more = westward("retry", told["sweep"])
+        assert (once_more.returncode, once_more.stdout) == (
+            0,
+            f"nothing of sweep {told['sweep']} is missing: 6 COMPLETED\n",
+        )
         assert westward("results", told["sweep"]).returncode == 0
         assert len(slurm.calls("sbatch")) == 4
 

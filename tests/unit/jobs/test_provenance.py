@@ -113,14 +113,22 @@ def test_a_job_of_an_older_ledger_says_that_nothing_was_recorded(world: World) -
 
 def test_a_digest_stands_where_the_image_is_named_by_it(world: World) -> None:
     digest = "sha256:" + "a" * 64
-    assert provenance._container({"container": {"image": f"docker://x/y@{digest}"}}) == {
+    assert provenance._container({"container": {"image": f"docker://x/y@{digest}"}}, ()) == {
         "image": f"docker://x/y@{digest}",
         "digest": digest,
         "why": "",
     }
-    told = provenance._container({"container": {"image": "docker://x/y:latest"}})
+    told = provenance._container({"container": {"image": "docker://x/y:latest"}}, ())
     assert told is not None and told["digest"] is None and "@sha256:" in told["why"]
-    assert provenance._container({"container": {"image": None}}) is None
+    assert provenance._container({"container": {"image": None}}, ()) is None
+
+
+def test_the_digest_of_an_image_file_is_what_the_last_attempt_noted() -> None:
+    config = {"container": {"image": "images/tiny.sif"}}
+    told = provenance._container(config, [{"image": "a" * 64}, {"image": "b" * 64}, {"image": None}, {"image": ""}, {}])
+    assert told == {"image": "images/tiny.sif", "digest": "sha256:" + "b" * 64, "why": ""}
+    told = provenance._container(config, [{"image": ""}])
+    assert told is not None and told["digest"] is None and "noted" in told["why"]
 
 
 def test_what_attempts_noted_is_fetched_once(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +138,7 @@ def test_what_attempts_noted_is_fetched_once(world: World, tmp_path: Path, monke
     here.mkdir(parents=True)
     for number in (0, 1):
         (here / f"attempt-{number}").write_bytes(
-            b"began=2026-01-31T08:00:00Z\0host=n1\0nodes=n[1-2]\0kernel=Linux 6\0LANG=a\nb\0HF_TOKEN=hunter2\0"
+            b"began=2026-01-31T08:00:00Z\0host=n1\0nodes=n[1-2]\0kernel=Linux 6\0image=0123\0LANG=a\nb\0HF_TOKEN=hunter2\0"
         )
     site = replace(KNOWN.sites["west"], files={str(tmp_path): tmp_path})
     job = replace(
@@ -141,7 +149,7 @@ def test_what_attempts_noted_is_fetched_once(world: World, tmp_path: Path, monke
     assert file.stat().st_mode & 0o777 == 0o600
     assert [each["attempt"] for each in found["attempts"]] == [0, 1]
     assert found["attempts"][0] == {
-        "attempt": 0, "began": "2026-01-31T08:00:00Z", "host": "n1", "nodes": "n[1-2]", "kernel": "Linux 6", "environment": {"LANG": "a\nb"},
+        "attempt": 0, "began": "2026-01-31T08:00:00Z", "host": "n1", "nodes": "n[1-2]", "kernel": "Linux 6", "image": "0123", "environment": {"LANG": "a\nb"},
     }  # fmt: skip
     assert not list(file.parent.glob(".*"))
     assert provenance.read(provenance.keep(world.ledger, job, None))["attempts"] == found["attempts"]

@@ -15,14 +15,17 @@ _SILENT: tuple[Any, ...] = (None, False, [], {}, "")
 
 
 def provenance(name: JobName, as_json: show.AsJson = False) -> None:
-    """Show where a job comes from: configuration, code and its changes, decision, environment, and what its nodes noted.
+    """Show where a job or a sweep comes from: configuration, code and its changes, decision, environment, and what the job's nodes noted.
 
-    --json prints all of it. Of a job that goes on, what was written down when it was submitted.
+    --json prints all of it. Of a job that goes on, and of a sweep, what was written down when it was submitted.
     """
     from westward.catalogue.load import known_sites
     from westward.jobs import provenance as of
 
     ledger = Ledger()
+    if (sweep := ledger.sweeps.find(name)) is not None:
+        _of_sweep(of.told_of_sweep(ledger, sweep), as_json)
+        return
     job = ledger.find(name)
     if job.phase in OPEN:
         facts, file = of.told(ledger, job), None
@@ -40,15 +43,47 @@ def provenance(name: JobName, as_json: show.AsJson = False) -> None:
         show.out.print(f"all of it: {file}", soft_wrap=True)
 
 
-def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a person asks first, in that order."""
-    submitted = facts["submitted"] or {}
-    chosen = facts["decision"].get("chosen") or {}
-    found = [
-        ("submitted", f"{facts['created_at'][:19]} UTC by {submitted.get('user')} on {submitted.get('host')}" if submitted else facts["created_at"]),
+def _of_sweep(facts: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        show.print_json(facts)
+        return
+    made = show.table(f"{show.printable(facts['name'])}, sweep {facts['sweep']}", "", "")
+    words = " ".join([facts["template"] or "", *facts["overrides"]]).strip()
+    made.add_row("points", Text(show.printable(words)))
+    for command in facts["submitted"]:
+        for what, text in _from(command or {}):
+            made.add_row(what, Text(show.printable(text)))
+    for job in facts["jobs"][: show.SHOWN]:
+        where = f"{job['site']}/{(job['decision'].get('chosen') or {}).get('partition')}, Slurm {job['slurm_version'] or 'not asked'}"
+        made.add_row(
+            f"job {job['job']}", Text(show.printable(f"{len(job['points']):,} points, {where}, {job['state']}"))
+        )
+    show.out.print(made)
+    show.out.print(
+        f"all of it: westward provenance {facts['sweep']} --json; of a job: westward provenance JOB", soft_wrap=True
+    )
+
+
+def _from(submitted: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Who submitted it, when and from where."""
+    who = (
+        f"{submitted['at'][:19]} UTC by {submitted.get('user')} on {submitted.get('host')}"
+        if submitted
+        else "not recorded"
+    )
+    return [
+        ("submitted", who),
         ("from", str(submitted.get("directory") or "not recorded")),
         ("code", _code(submitted)),
         ("Westward", f"{submitted.get('westward', '?')}, Python {submitted.get('python', '?')}"),
+    ]
+
+
+def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a person asks first, in that order."""
+    chosen = facts["decision"].get("chosen") or {}
+    found = [
+        *_from(facts["submitted"] or {}),
         ("Slurm", str(facts["slurm_version"] or "not asked")),
         ("went to", f"{facts['site']}/{chosen.get('partition')} by policy {facts['decision'].get('policy')}"),
         ("configuration", " ".join(f"{key}={value}" for key, value in _said(facts["config"])) or "none: no template"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from westward.cli.arguments import SiteOption
 from westward.errors import InputError, JobFailed, NotFound, SweepFailed, Unreachable, WestwardError
 from westward.federation.sweepresults import Results, sweep_results
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.tablefile import TableFormat, as_csv, as_json, as_parquet, write_file
+from westward.jobs.provenance import FILE, told_of_sweep
+from westward.jobs.tablefile import TableFormat, as_csv, as_json, as_parquet, check_target, write_file
 from westward.model.site import Site
 from westward.model.sweep import Sweep, SweepPoint
 from westward.store.ledger import OPEN, Job, Ledger
@@ -92,15 +94,25 @@ def show_results(
     if output_dir is not None:
         raise InputError(f"{sweep.key} is a sweep: its table is one file", "name it with --output FILE")
     wanted = _format(form, output)
-    if output is not None and output.exists() and not force:  # before anything is fetched
-        write_file("", output, force)
+    if output is not None:  # before anything is fetched
+        for file in (output, _beside(output)):
+            check_target(file, force)
     with Jobs(ledger, sites) as running:
         show.tell_undecided(running.settle())
         points, jobs = _now(running, ledger, sweep)
     with show.err.status("fetching what is not here yet"):
         results = sweep_results(points, jobs, sites)
     _put(sweep, results, wanted, output, force)
+    if output is not None:
+        facts = told_of_sweep(ledger, sweep)
+        write_file(json.dumps(facts, indent=2, default=str) + "\n", _beside(output), force)
+        show.err.print(f"where they come from: {show.printable(str(_beside(output)))}", soft_wrap=True)
     _judge(sweep, results)
+
+
+def _beside(table: Path) -> Path:
+    """Where the provenance of a table lies that is written to a file."""
+    return table.with_name(f"{table.name}.{FILE}")
 
 
 def cancel_sweep(ledger: Ledger, sites: Mapping[str, Site], sweep: Sweep) -> None:

@@ -124,11 +124,11 @@ def joined(specs: Sequence[JobSpec]) -> JobSpec:
         env=dict(sorted(common.items())),
         array=Array(f"0-{len(specs) - 1}"),
         tasks=tasks,
-        config=_common(specs),
+        config=common_config(specs),
     )
 
 
-def _common(specs: Sequence[JobSpec]) -> Mapping[str, Any]:
+def common_config(specs: Sequence[JobSpec]) -> Mapping[str, Any]:
     """What the configurations of all say alike."""
     first = specs[0].config
     return {key: value for key, value in first.items() if all(spec.config.get(key) == value for spec in specs)}

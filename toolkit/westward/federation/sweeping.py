@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from westward.errors import InputError, WestwardError
-from westward.federation.grouping import SCRIPT_BYTES, Most, Planned, Point, comparable, grouped, signature
+from westward.federation.grouping import (
+    SCRIPT_BYTES,
+    Most,
+    Planned,
+    Point,
+    common_config,
+    comparable,
+    grouped,
+    signature,
+)
 from westward.federation.router import chosen_offer, route_all
 from westward.federation.snapshot import Snapshot, take_snapshot
 from westward.jobs.lifecycle import Jobs
@@ -226,16 +235,18 @@ def submit_sweep(
 
 def _shapes(points: Sequence[Point]) -> tuple[tuple[Mapping[str, Any], ...], list[int]]:
     """What points have in common, each once, and which of these each has."""
-    known: dict[object, int] = {}
-    shapes: list[Mapping[str, Any]] = []
+    alike: dict[object, list[Point]] = {}
+    order: dict[object, int] = {}
     shape_of = []
     for point in points:
         same = point.spec.name, signature(point.spec), point.region, comparable(point.policy)
-        if same not in known:
-            known[same] = len(shapes)
-            spec = replace(point.spec, command=(), env={}, config={})
-            shapes.append({"spec": plain(spec), "policy": plain(point.policy), "region": point.region})
-        shape_of.append(known[same])
+        alike.setdefault(same, []).append(point)
+        shape_of.append(order.setdefault(same, len(order)))
+    shapes = []
+    for some in alike.values():
+        first, config = some[0], common_config([point.spec for point in some])
+        spec = replace(first.spec, command=(), env={}, config=config)
+        shapes.append({"spec": plain(spec), "policy": plain(first.policy), "region": first.region})
     return tuple(shapes), shape_of
 
 

@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,9 @@ from westward.directories import private_dir, write_private
 from westward.errors import StorageError, Unreachable
 from westward.jobs.collect import results_dir
 from westward.jobs.gitstate import git_state
+from westward.model.job import Array
 from westward.model.site import Site
+from westward.model.sweep import Sweep, SweepPoint
 from westward.model.variables import kept
 from westward.slurm.files import open_files
 from westward.store.ledger import Job, Ledger
@@ -66,11 +68,39 @@ def _here(folder: Path | None) -> tuple[Path | None, str]:
 
 def told(ledger: Ledger, job: Job) -> dict[str, Any]:
     """All that the ledger has of where a job's result comes from; no site is asked."""
+    points = [point for point in ledger.sweeps.points(job.sweep) if point.job == job.key] if job.sweep else []
+    return _told(ledger, job, points)
+
+
+def told_of_sweep(ledger: Ledger, sweep: Sweep) -> dict[str, Any]:
+    """The same of all jobs of a sweep that have points of it now.
+
+    `submitted` has what was the same for all jobs of a command once for each command; a job says which by its place, from 0.
+    """
+    points: dict[str, list[SweepPoint]] = {}
+    for point in ledger.sweeps.points(sweep.key):
+        points.setdefault(point.job, []).append(point)
+    jobs = [_told(ledger, job, points[job.key]) for job in ledger.get_many(list(points))]
+    commands: list[Any] = []
+    for job in jobs:
+        if job["submitted"] not in commands:
+            commands.append(job["submitted"])
+        job["submitted"] = commands.index(job["submitted"])
+    return {
+        "sweep": sweep.key,
+        "name": sweep.name,
+        "template": sweep.template,
+        "overrides": list(sweep.overrides),
+        "submitted": commands,
+        "jobs": jobs,
+    }
+
+
+def _told(ledger: Ledger, job: Job, points: Sequence[SweepPoint]) -> dict[str, Any]:
     known = ledger.provenance(job.key)
     config = known.get("config")
     chosen = job.decision.get("chosen") or {}
     script = job.submission.script
-    points = [point for point in ledger.sweeps.points(job.sweep) if point.job == job.key] if job.sweep else []
     return {
         "job": job.key,
         "name": job.name,
@@ -88,13 +118,13 @@ def told(ledger: Ledger, job: Job) -> dict[str, Any]:
         "config": config,
         "sweep": job.sweep,
         "points": [{"task": point.task, "label": point.label, "overrides": list(point.overrides)} for point in points],
-        "container": _container(config),
+        "container": _container(config, ()),
         "script": script,
         "script_sha256": hashlib.sha256(script.encode()).hexdigest(),
         "decision": job.decision,
         "submitted": known.get("origin"),
         "attempts": [],
-        "attempts_why": "they are fetched with the results",
+        "attempts_why": f"'westward provenance {job.key}' fetches them when it has ended",
     }
 
 
@@ -102,15 +132,21 @@ def _moment(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
-def _container(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The image that the configuration names, and its digest where the address has it."""
+def _container(config: Mapping[str, Any] | None, attempts: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The image that the configuration names, and its digest: the address has it, or of a file the last attempt that noted one."""
     said = (config or {}).get("container")
     image = said.get("image") if isinstance(said, Mapping) else said
     if not image:
         return None
-    found = _DIGEST.search(str(image))
-    why = "" if found else "the image is named without its digest: name it as NAME@sha256:..."
-    return {"image": str(image), "digest": found[1] if found else None, "why": why}
+    named = _DIGEST.search(str(image))
+    digest = named[1] if named else None
+    why = ""
+    if "://" not in str(image):
+        digest = next((f"sha256:{each['image']}" for each in reversed(attempts) if each.get("image")), None)
+        why = "" if digest else "no attempt has noted the file's digest"
+    elif digest is None:
+        why = "the image is named without its digest: name it as NAME@sha256:..."
+    return {"image": str(image), "digest": digest, "why": why}
 
 
 def keep(ledger: Ledger, job: Job, site: Site | None) -> Path:
@@ -124,6 +160,7 @@ def keep(ledger: Ledger, job: Job, site: Site | None) -> Path:
     target = results_dir(job.key) / FILE
     facts = told(ledger, job)
     facts["attempts"], facts["attempts_why"] = _attempts(job, site, target)
+    facts["container"] = _container(facts["config"], facts["attempts"])
     private_dir(target.parent)
     write_private(target, json.dumps(facts, indent=2, default=str) + "\n")
     return target
@@ -144,15 +181,18 @@ def read(file: Path) -> dict[str, Any]:
 
 def _attempts(job: Job, site: Site | None, target: Path) -> tuple[list[dict[str, Any]], str]:
     """What each attempt noted where it ran, the first one first, and why there is nothing."""
-    before = _kept_before(target)
-    if before or site is None:
-        return before, "" if before else f"site '{job.site}' could not be asked"
     if job.job_id is None:
         return [], "it was never submitted"
     if job.submission.arguments is not None:
         return [], "a script of the user's own notes nothing"
+    directory, why = job.submission.directory, ""
     if job.submission.array is not None:
-        return [], "each task has its own in its directory: .westward/attempt-0 and so on"
+        first = Array.parse(job.submission.array).task_ids[0]
+        directory += f"/{first}"
+        why = f"of task {first}; each task has its own in its directory: .westward/attempt-0 and so on"
+    before = _kept_before(target)
+    if before or site is None:
+        return before, why if before else f"site '{job.site}' could not be asked"
     found: list[dict[str, Any]] = []
     draft = target.with_name(".attempt")
     private_dir(target.parent)
@@ -160,13 +200,13 @@ def _attempts(job: Job, site: Site | None, target: Path) -> tuple[list[dict[str,
         with open_files(site) as there:
             for number in range(max(0, job.restarts - _ATTEMPTS + 1), job.restarts + 1):
                 with suppress(FileNotFoundError):
-                    there.fetch(f"{job.submission.directory}/.westward/attempt-{number}", draft)
+                    there.fetch(f"{directory}/.westward/attempt-{number}", draft)
                     found.append({"attempt": number, **noted(draft.read_bytes())})
     except (Unreachable, StorageError) as error:
         return found, str(error)
     finally:
         draft.unlink(missing_ok=True)
-    return found, "" if found else "no attempt has noted anything"
+    return found, why if found else "no attempt has noted anything"
 
 
 def _kept_before(target: Path) -> list[dict[str, Any]]:
@@ -180,5 +220,5 @@ def noted(content: bytes) -> dict[str, Any]:
     """What the script of a job wrote down where it ran: NAME=VALUE, each ended by a zero byte; its own first, then variables."""
     pairs = [item.partition("=") for item in content.decode(errors="replace").split("\0") if item]
     values = {name: value for name, _, value in pairs}
-    own = {name: values.pop(name, None) for name in ("began", "host", "nodes", "kernel")}
+    own = {name: values.pop(name, None) for name in ("began", "host", "nodes", "kernel", "image")}
     return {**own, "environment": kept(values)}

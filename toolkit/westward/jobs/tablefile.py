@@ -91,6 +91,15 @@ def _column(values: Sequence[Any]) -> list[Any]:
     return list(values)
 
 
+def check_target(target: Path, force: bool) -> None:
+    """
+    Raises:
+        Unsafe: it is there, and may not be replaced.
+    """
+    if not force and (target.exists() or target.is_symlink()):
+        raise Unsafe(f"'{target}' is there already; nothing was written", "name another file, or --force")
+
+
 def write_file(content: str | bytes, target: Path, force: bool) -> None:
     """Write a file of the user's, whole or not at all.
 
@@ -98,8 +107,7 @@ def write_file(content: str | bytes, target: Path, force: bool) -> None:
         Unsafe: it is there, and may not be replaced.
         StorageError: it cannot be written.
     """
-    if not force and (target.exists() or target.is_symlink()):
-        raise Unsafe(f"'{target}' is there already; nothing was written", "name another file, or --force")
+    check_target(target, force)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         try:

@@ -22,10 +22,11 @@ _WITHIN = '"$PWD"'  # the job's own directory, which the script has entered
 
 @dataclass(frozen=True, slots=True)
 class Contained:
-    """What a container adds, as shell words: before the command, and to srun."""
+    """What a container adds, as shell words: before the command, and to srun; and where its image lies, if that is a file."""
 
     before: str = ""
     srun: str = ""
+    file: str = ""
 
 
 def contained(container: Container, offer: Offer, site: Site) -> Contained:
@@ -36,6 +37,7 @@ def contained(container: Container, offer: Offer, site: Site) -> Contained:
     """
     runtime = container.runtime or site.containers or Runtime.APPTAINER
     binds = [_bind(bind, site) for bind in container.binds]
+    file = "" if _SCHEME.fullmatch(container.image) else shlex.quote(_file_or_address(container.image, site))
     if re.search(r"[:,]", site.root):
         raise InputError(
             f"site '{site.name}': its root {site.root} has a colon or comma, which no bind of a container can name"
@@ -46,12 +48,12 @@ def contained(container: Container, offer: Offer, site: Site) -> Contained:
         image = shlex.quote(_enroot(container.image, site))
         more = "".join(f" {shlex.quote(word)}" for word in container.options)
         return Contained(
-            srun=f" --container-image={image} --container-mounts={own} --container-workdir={_WITHIN}{more}"
+            srun=f" --container-image={image} --container-mounts={own} --container-workdir={_WITHIN}{more}", file=file
         )
     words = [*_driver(offer), *(f"--bind={bind}" for bind in binds), *container.options]
     quoted = "".join(f" {shlex.quote(word)}" for word in words)
     image = shlex.quote(_file_or_address(container.image, site))
-    return Contained(before=f"apptainer exec --bind={_WITHIN} --pwd={_WITHIN}{quoted} {image} ")
+    return Contained(before=f"apptainer exec --bind={_WITHIN} --pwd={_WITHIN}{quoted} {image} ", file=file)
 
 
 def _driver(offer: Offer) -> list[str]:

@@ -94,6 +94,7 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         *(_option(option, value) for option, value in sorted(more.items())),
     ]
     environment = {**site.environment, **spec.env}
+    within = contained(spec.container, offer, site) if spec.container else Contained()
     script = _template("job.sbatch.j2").render(
         options=[option for option in options if option],
         key=key,
@@ -109,7 +110,8 @@ def render(spec: JobSpec, offer: Offer, site: Site, key: str, dependency: str | 
         ],
         site=shlex.quote(site.name),
         setup=spec.setup,
-        command=_launch(spec, offer, site),
+        image=within.file,
+        command=_launch(spec, within, site),
         requeue=requeue,
         checkpoint=spec.checkpoint,
         variables=PATTERN,
@@ -166,9 +168,8 @@ def task_lines(task: Task) -> list[str]:
     return [*exports, f"{OWN_COMMAND}=({shlex.join(task.command)})"]
 
 
-def _launch(spec: JobSpec, offer: Offer, site: Site) -> str:
+def _launch(spec: JobSpec, within: Contained, site: Site) -> str:
     """The line that starts the job's program: in its container, by its launcher."""
-    within = contained(spec.container, offer, site) if spec.container else Contained()
     own = f'"${{{OWN_COMMAND}[@]}}"' if spec.tasks else shlex.join(spec.command)
     command = within.before + own
     # from Slurm 22.05 on srun does not take it from the job
