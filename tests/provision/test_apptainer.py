@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,8 @@ import pytest
 
 from provision.conftest import GROUPS
 from provision.sites import Fleet, Played, Release, inventory
-from westward.catalogue.load import load_site
-from westward.jobs.template import compose_job
-from westward.model.accelerators import Granted
-from westward.model.decision import Cost, Offer
-from westward.slurm.script import render
+from provision.templates import run_template
 
-SITES = Path(__file__).parents[1] / "data" / "sites"
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 MIRROR = "http://apt-cache:3142/deb.debian.org/debian"
 # sid has one, which Debian 13 can install; what it is called and its checksum, its index says
@@ -74,34 +68,18 @@ def test_a_package_that_is_named_is_installed_once(
 
 def a_job_of_a_template(fleet: Fleet) -> None:
     """What Westward makes of `container=` runs with the real Apptainer, under Slurm, as an ordinary user."""
+    fleet.said("n1", "sh", "-c", "mkdir -p '/shared/my data' && echo 42 > '/shared/my data/a'")
     line = "pwd; echo $APPTAINER_CONTAINER; read x < /data/a; echo $x > result; echo no > /data/b; exit 7"
     words = [
         "container.image=/shared/image",
         "container.binds=['/shared/my data:/data:ro']",
         f"command=[/bin/sh,-c,'{line}']",
     ]
-    site = replace(load_site(SITES / "west.yaml"), root="/shared/jobs", account="physics", environment={})
-    where = Offer("west", "gpu", "h100", 0.0, None, None, None, Cost(), Granted("any:1", "h100", 1, 1, vendor="NVIDIA"))
-    made = render(compose_job("apptainer", words).spec, where, site, "a" * 12)
-    fleet.said(
-        "n1",
-        "sh",
-        "-c",
-        "mkdir -p /shared/jobs '/shared/my data' && echo 42 > '/shared/my data/a' && chown admin /shared/jobs",
+    ran = run_template(fleet, "apptainer", words, "-w", "n1")
+    assert ran.status == 7
+    assert fleet.said("n1", "cat", f"{ran.made.directory}/result") == "42\n"
+    assert (
+        f"{ran.made.directory}\n/shared/image\n" in ran.log
+        and "cannot create /data/b: Read-only file system" in ran.log
     )
-    run = (
-        "runuser",
-        "-u",
-        "admin",
-        "--",
-        "sh",
-        "-c",
-        'printf %s "$1" | sbatch -w n1 --wait || echo "ended with $?"',
-        "sh",
-        made.script,
-    )
-    assert "ended with 7" in fleet.said("login", *run)
-    assert fleet.said("n1", "cat", f"{made.directory}/result") == "42\n"
-    log = fleet.said("n1", "cat", made.stdout)
-    assert f"{made.directory}\n/shared/image\n" in log and "cannot create /data/b: Read-only file system" in log
     fleet.said("n1", "rm", "-r", "/shared/jobs", "/shared/my data")

@@ -122,12 +122,13 @@ def _of_the_template(launcher: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def in_effect(config: DictConfig) -> Iterator[None]:
     """Meanwhile `${hydra:...}` means this config."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
+    instance = HydraConfig.instance()
+    before = instance.cfg
+    instance.cfg = config  # set_config would copy it, which takes as long as all else that is done here for a point
     try:
         yield
     finally:
-        HydraConfig.instance().cfg = before
+        instance.cfg = before
 
 
 def _planned(asked: Sequence[Asked], catalogue: Catalogue) -> list[tuple[Sequence[Asked], SweepPlan]]:
