@@ -124,7 +124,8 @@ def in_effect(config: DictConfig) -> Iterator[None]:
     """Meanwhile `${hydra:...}` means this config."""
     instance = HydraConfig.instance()
     before = instance.cfg
-    instance.cfg = config  # set_config would copy it, which takes as long as all else that is done here for a point
+    # set_config would copy it, which takes as long as all else that is done here for a point
+    instance.cfg = config  # type: ignore[assignment]
     try:
         yield
     finally:
