@@ -222,7 +222,7 @@ from westward.slurm import rest, restcall, shell
 for module in (rest, restcall, shell):
     for name in ("ANSWER_TIMEOUT_S", "SUBMIT_TIMEOUT_S", "SCAN_TIMEOUT_S"):
         if hasattr(module, name):
-            setattr(module, name, 2)
+            setattr(module, name, 4)
 step, *command = sys.argv.pop(1).split(" ")
 def act(now, job):
     if now == "intent" and step == "attempt":  # its version is known, its door is open

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.lab
 UNIT = Path(__file__).parents[1] / "unit"
 
 
+@pytest.mark.full
 def test_all_that_holds_of_sqlite_holds_of_postgresql(postgres_url: str, tmp_path: Path):
     assert "@" in postgres_url and not re.search(r"//[^@/]*:[^@/]*@", postgres_url), (
         "the password is in a file of its own"

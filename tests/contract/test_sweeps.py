@@ -88,6 +88,7 @@ def place(clusters: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> Iter
     clusters.exec(f"{cluster}-ctl", "scancel", "--user=researcher")
 
 
+@pytest.mark.full
 def test_sixty_points_three_sets_of_resources_a_failing_point_and_a_dead_node(place: Place, lab_state: Path) -> None:
     plan = place.westward("plan", "command", "-m", *SWEPT, "--site", place.site, "--json").json
     assert [(job["array"], job["mem_bytes"], len(job["points"])) for job in plan["jobs"]] == [

@@ -34,6 +34,7 @@ def one_more_key(cluster: dict[str, Any], tmp_path: Path) -> Path:
     return inventory(tmp_path, GROUPS, changed)
 
 
+@pytest.mark.full
 def test_a_host_that_is_not_debians_is_refused_by_name(fleet: Fleet, site_inventory: Path, job: str) -> None:
     hide = "cp -a /etc/os-release /root/os-release; rm /etc/os-release; chmod -x /usr/bin/apt-get /usr/bin/apt"
     fleet.said(
@@ -69,6 +70,7 @@ def test_an_unreachable_host_is_named_and_the_others_are_done(fleet: Fleet, one_
     assert "KillWait                = 23 sec" in fleet.said("login", "scontrol", "show", "config")
 
 
+@pytest.mark.full
 def test_a_wrong_password_is_told_and_the_others_are_done(
     fleet: Fleet, site_inventory: Path, job: str, tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_wrong_password_is_told_and_the_others_are_done(
     assert "not-the-one" not in ran.text
 
 
+@pytest.mark.full
 def test_a_full_disk_leaves_what_was_there(fleet: Fleet, one_more_key: Path, site_inventory: Path, job: str) -> None:
     before = fleet.said("ctl", "cat", CONFIGURATION)
     small = "mount -t tmpfs -o size=1m tmpfs /mnt; cp -a /etc/slurm/. /mnt/; chown slurm: /mnt; mount --move /mnt /etc/slurm"

@@ -150,6 +150,7 @@ def power(fleet: Fleet) -> Iterator[None]:
         assert hosts.up(fleet.lab.topology, fleet.lab.name).inventory == fleet.lab.inventory
 
 
+@pytest.mark.full
 def test_nodes_are_rebooted_in_batches_under_load(fleet: Fleet, site: tuple[str, ...], tmp_path: Path) -> None:
     """Half of the nodes at a time; each job takes its node whole, and there are more of them than fit."""
     jobs = [submitted(fleet, 5, "--exclusive") for _ in range(6)]

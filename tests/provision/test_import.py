@@ -126,6 +126,7 @@ def test_what_is_changed_by_hand_after_that_is_named(cluster: Cluster, inventory
     assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
 
 
+@pytest.mark.full
 def test_a_check_shows_the_change_and_changes_nothing(cluster: Cluster, inventory: Path, check: Played) -> None:
     assert check.status == 0, check.why
     (shown,) = {line for line in check.text.splitlines() if line.startswith("+PartitionName=short")}
@@ -134,6 +135,7 @@ def test_a_check_shows_the_change_and_changes_nothing(cluster: Cluster, inventor
     assert cluster.imported("--sudo", "--against", str(inventory)).status == 0
 
 
+@pytest.mark.full
 def test_one_change_is_taken_up_while_jobs_run(cluster: Cluster, taken_over: Played, job: str) -> None:
     assert taken_over.status == 0, taken_over.why
     fleet = cluster.fleet
@@ -146,6 +148,7 @@ def test_one_change_is_taken_up_while_jobs_run(cluster: Cluster, taken_over: Pla
     fleet.until("ctl", ("sacct", "-X", "-n", "-P", "-o", "state,partition"), "COMPLETED|short")
 
 
+@pytest.mark.full
 def test_nothing_else_has_changed_and_a_second_run_changes_nothing(
     cluster: Cluster, changed: Path, inventory: Path, taken_over: Played
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_backup_takes_over(fleet: Fleet, first: Played) -> None:
     fleet.until("login", ("sacct", "-X", "-n", "-P", "-o", "state", "-j", job), "COMPLETED")
 
 
+@pytest.mark.full
 def test_typed_devices_that_are_only_believed_in(
     fleet: Fleet, cluster: dict[str, Any], first: Played, tmp_path: Path
 ) -> None:
