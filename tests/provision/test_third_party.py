@@ -10,6 +10,16 @@ from provision.sites import Fleet, Played
 from provision.templates import run_template
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
+# torchrun, but for its store: Debian builds PyTorch without libuv, and torchrun has no way to say so (the workers have: USE_LIBUV)
+TORCHRUN = """\
+    #!/usr/bin/python3
+    import functools
+    from torch.distributed.elastic.rendezvous import c10d_rendezvous_backend as backend
+    from torch.distributed.run import main
+
+    backend.TCPStore = functools.partial(backend.TCPStore, use_libuv=False)
+    main()
+"""
 # one step of training on data of each worker's own: afterwards all have the same weights, if the gradients went round
 TRAIN = """\
     import os, socket, sys
@@ -25,7 +35,7 @@ TRAIN = """\
     loss.backward()
     torch.optim.SGD(model.parameters(), lr=float(sys.argv[1])).step()
     with open(f"rank-{rank}", "w") as out:
-        print(socket.gethostname(), dist.get_world_size(), os.environ["LOCAL_RANK"], model.module.weight[0, 0].item(), file=out)
+        print(socket.gethostname(), dist.get_world_size(), os.environ["LOCAL_RANK"], os.environ["OMP_NUM_THREADS"], model.module.weight[0, 0].item(), file=out)
     dist.destroy_process_group()
 """
 MODULEFILE = "#%Module1.0\nsetenv LOADED well\n"
@@ -49,15 +59,18 @@ def install(fleet: Fleet, package: str, *hosts: str) -> None:
 
 def test_torchrun_trains_on_two_nodes(fleet: Fleet, first: Played) -> None:
     install(fleet, "python3-torch", "n1", "n2")
-    fleet.said("n1", "sh", "-c", 'printf %s "$1" >/shared/train.py', "sh", textwrap.dedent(TRAIN))
+    for name, text in (("train.py", TRAIN), ("torchrun", TORCHRUN)):
+        fleet.said(
+            "n1", "sh", "-c", 'printf %s "$2" >"$1" && chmod 755 "$1"', "sh", f"/shared/{name}", textwrap.dedent(text)
+        )
     words = ["script=/shared/train.py", "args=['0.1']", "cpus_per_task=2", "walltime=00:05:00"]
-    ran = run_template(fleet, "torchrun", words)
+    ran = run_template(fleet, "torchrun", [*words, "torchrun=/shared/torchrun", "env.USE_LIBUV='0'"])
     assert ran.status == 0, ran.log
     said = [fleet.said("n1", "cat", f"{ran.made.directory}/rank-{rank}").split() for rank in range(4)]
-    assert [words[:3] for words in said] == [[host, "4", local] for host in ("n1", "n2") for local in ("0", "1")]
+    assert [words[:4] for words in said] == [[host, "4", local, "1"] for host in ("n1", "n2") for local in ("0", "1")]
     # the loss of rank r is (4r)^2 at weights of 1: its gradient is 2 * 4r * r, 28 on the average of four, times 0.1
-    assert [float(words[3]) for words in said] == pytest.approx([1 - 0.1 * 28] * 4, rel=1e-5)
-    fleet.said("n1", "rm", "-r", "/shared/jobs", "/shared/train.py")
+    assert [float(words[4]) for words in said] == pytest.approx([1 - 0.1 * 28] * 4, rel=1e-5)
+    fleet.said("n1", "rm", "-r", "/shared/jobs", "/shared/train.py", "/shared/torchrun")
 
 
 @pytest.mark.parametrize("package", MODULES)

@@ -30,7 +30,7 @@ HUGE_BYTES = 8 << 20
 
 
 class Gemm:
-    """C = A B for C-contiguous matrices of one element type, compiled for this machine when it is made.
+    """C = alpha A B + beta C for matrices of one element type, compiled for this machine when it is made.
 
     Not for concurrent calls: the packed panels are kept between calls.
 
@@ -55,39 +55,54 @@ class Gemm:
         self.compile_s = time.perf_counter() - started
         self._workspaces = _workspaces(self.scalar, self.tile, self.blocks, threads)
 
-    def __call__(self, a: Matrix, b: Matrix, out: Matrix | None = None) -> Matrix:
-        """A B, into `out` if given.
+    def __call__(
+        self, a: Matrix, b: Matrix, out: Matrix | None = None, *, alpha: float = 1.0, beta: float = 0.0
+    ) -> Matrix:
+        """alpha A B + beta `out`, into `out` if given.
+
+        As in BLAS, what has a factor of zero is not read: NaN and infinity in it go nowhere. Whatever is not C-contiguous (a transpose, every
+        other column) is copied first, and alpha and beta other than 1 and 0 take another pass over C: right, and a little slower.
 
         Raises:
-            ValueError: a matrix has the wrong element type, shape or memory layout, or `out` overlaps an input.
+            ValueError: a matrix has the wrong element type or shape, `out` overlaps an input, or beta has no `out` to multiply.
         """
-        self._check("a", a)
-        self._check("b", b)
-        if a.shape[1] != b.shape[0]:
-            raise ValueError(f"a has {a.shape[1]} columns but b has {b.shape[0]} rows")
-        c = self._output(a, b, out)
+        shape = self._shape(a, b, out)
+        if out is None:
+            if beta:
+                raise ValueError("beta needs an out to multiply")
+            out = np.empty(shape, self.scalar.dtype)
+        scale, keep = self.scalar.dtype.type(alpha), self.scalar.dtype.type(beta)
+        if scale == 1 and keep == 0 and out.flags.c_contiguous:
+            self._multiply(a, b, out)
+            return out
+        added = np.zeros(shape, self.scalar.dtype)
+        if scale != 0:
+            self._multiply(a, b, added)
+            added *= scale
+        out[...] = added if keep == 0 else added + keep * out
+        return out
+
+    def _multiply(self, a: Matrix, b: Matrix, c: Matrix) -> None:
         if self.threads > 1:
             set_num_threads(self.threads)
+        a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
         self._product(a, b, c, *self._workspaces, self.blocks.mc, self.blocks.kc, self.blocks.nc)
-        return c
 
-    def _check(self, name: str, matrix: Matrix) -> None:
-        if matrix.ndim != 2 or matrix.dtype != self.scalar.dtype or not matrix.flags.c_contiguous:
-            raise ValueError(
-                f"{name} must be a C-contiguous matrix of {self.scalar.dtype}, "
-                f"is {matrix.ndim}-dimensional {matrix.dtype} with strides {matrix.strides}"
-            )
-
-    def _output(self, a: Matrix, b: Matrix, out: Matrix | None) -> Matrix:
+    def _shape(self, a: Matrix, b: Matrix, out: Matrix | None) -> tuple[int, int]:
+        """The shape of C."""
+        for name, matrix in (("a", a), ("b", b), ("out", out)):
+            if matrix is not None and (matrix.ndim != 2 or matrix.dtype != self.scalar.dtype):
+                raise ValueError(
+                    f"{name} must be a matrix of {self.scalar.dtype}, is {matrix.ndim}-dimensional {matrix.dtype}"
+                )
+        if a.shape[1] != b.shape[0]:
+            raise ValueError(f"a has {a.shape[1]} columns but b has {b.shape[0]} rows")
         shape = (a.shape[0], b.shape[1])
-        if out is None:
-            return np.empty(shape, self.scalar.dtype)
-        self._check("out", out)
-        if out.shape != shape:
+        if out is not None and out.shape != shape:
             raise ValueError(f"out must have shape {shape}, has {out.shape}")
-        if np.may_share_memory(out, a) or np.may_share_memory(out, b):
+        if out is not None and (np.may_share_memory(out, a) or np.may_share_memory(out, b)):
             raise ValueError("out must not overlap a or b")
-        return out
+        return shape
 
 
 def _workspaces(scalar: Scalar, tile: RegisterTile, blocks: CacheBlocks, threads: int) -> tuple[Workspace, ...]:
