@@ -42,13 +42,15 @@ def build_microkernel(scalar: Scalar, tile: RegisterTile) -> Callable[..., Any]:
             emit.element_pointer(context, builder, signature.args[4], b, b_offset),
             emit.element_pointer(context, builder, signature.args[6], c, c_offset),
         )
-        builder.call(_define(builder.module, scalar, tile), [depth, vectors, *pointers, c_stride, accumulate])
+        builder.call(
+            define_microkernel(builder.module, scalar, tile), [depth, vectors, *pointers, c_stride, accumulate]
+        )
         return context.get_dummy_value()
 
     return kernel
 
 
-def _define(module: Any, scalar: Scalar, tile: RegisterTile) -> Any:
+def define_microkernel(module: Any, scalar: Scalar, tile: RegisterTile) -> Any:
     """The micro-kernel as a function of `module`: one body for each number of vectors."""
 
     def body(builder: Builder, arguments: Any) -> None:

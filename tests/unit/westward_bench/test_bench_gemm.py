@@ -6,12 +6,16 @@ import functools
 import itertools
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from llvmlite import ir
 
 from westward_bench.gemm import __main__ as command
+from westward_bench.gemm.emit import SCALARS
+from westward_bench.gemm.microkernel import define_microkernel
 from westward_bench.gemm.product import Gemm
 from westward_bench.gemm.tiling import (
     AVX2,
@@ -70,6 +74,34 @@ def test_the_tiles_of_other_cpus_are_exact(dtype: str, unit: VectorUnit) -> None
         pytest.skip("llvm.fma is a library call here")
     for shape in [(1, 1, 1), (8, 24, 12), (25, 97, 13), (3, 50, 40), (64, 7, 64), (23, 23, 23)]:
         check_exactly(compiled(dtype, unit), *shape)
+
+
+@pytest.mark.parametrize("dtype", ["f64", "f32"])
+@pytest.mark.parametrize(
+    ("unit", "triple", "cpu"),
+    [(NEON, "aarch64-unknown-linux-gnu", "neoverse-n1"), (AVX2, "x86_64-unknown-linux-gnu", "haswell"), (AVX512, "x86_64-unknown-linux-gnu", "skylake-avx512")],
+    ids=["neon", "avx2", "avx512"],
+)  # fmt: skip
+def test_a_cpu_of_another_kind_multiplies_and_adds_in_one_instruction(
+    dtype: str, unit: VectorUnit, triple: str, cpu: str
+) -> None:
+    """As far as it can be told on this machine: by the instructions that LLVM makes of the micro-kernel for that CPU."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    scalar = SCALARS[dtype]
+    tile = register_tile(unit, scalar.itemsize)
+    module = ir.Module()
+    module.triple = triple
+    define_microkernel(module, scalar, tile).linkage = "external"
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
+    compiled_module = llvm.parse_assembly(str(module))
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(compiled_module, builder)
+    words = [line.split()[0] for line in machine.emit_assembly(compiled_module).splitlines() if line.split()]
+    fused = [word for word in words if word.startswith(("fmla", "vfmadd"))]
+    # one body for each number of vectors from the tile's down to 1
+    assert len(fused) == tile.rows * tile.unroll * sum(range(tile.vectors + 1))
+    assert not {"bl", "call", "callq"} & set(words), "without the instruction LLVM calls libm for each lane"
 
 
 def test_default_blocks_cross_their_edges_exactly() -> None:
