@@ -10,16 +10,18 @@ from provision.sites import Fleet, Played
 from provision.templates import run_template
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
-# torchrun, but for its store: Debian builds PyTorch without libuv, and torchrun has no way to say so (the workers have: USE_LIBUV)
+# torchrun, but for its store: Debian builds PyTorch without libuv, and torchrun has no way to say so; its workers have, where they do not
+# share its store
 TORCHRUN = """\
     #!/usr/bin/python3
     import functools
-    from torch.distributed.elastic.rendezvous import c10d_rendezvous_backend as backend
-    from torch.distributed.run import main
+    import torch.distributed
 
-    backend.TCPStore = functools.partial(backend.TCPStore, use_libuv=False)
+    torch.distributed.TCPStore = functools.partial(torch.distributed.TCPStore, use_libuv=False)
+    from torch.distributed.run import main
     main()
 """
+WITHOUT_LIBUV = ("env.USE_LIBUV='0'", "env.TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1'")
 # one step of training on data of each worker's own: afterwards all have the same weights, if the gradients went round
 TRAIN = """\
     import os, socket, sys
@@ -64,7 +66,7 @@ def test_torchrun_trains_on_two_nodes(fleet: Fleet, first: Played) -> None:
             "n1", "sh", "-c", 'printf %s "$2" >"$1" && chmod 755 "$1"', "sh", f"/shared/{name}", textwrap.dedent(text)
         )
     words = ["script=/shared/train.py", "args=['0.1']", "cpus_per_task=2", "walltime=00:05:00"]
-    ran = run_template(fleet, "torchrun", [*words, "torchrun=/shared/torchrun", "env.USE_LIBUV='0'"])
+    ran = run_template(fleet, "torchrun", [*words, "torchrun=/shared/torchrun", *WITHOUT_LIBUV])
     assert ran.status == 0, ran.log
     said = [fleet.said("n1", "cat", f"{ran.made.directory}/rank-{rank}").split() for rank in range(4)]
     assert [words[:4] for words in said] == [[host, "4", local, "1"] for host in ("n1", "n2") for local in ("0", "1")]
