@@ -12,8 +12,7 @@ from rich.console import Console
 from golden.kept import as_kept
 from unit.federation.test_foresight import LIMITS, Door, planned
 from unit.federation.worlds import NOW, catalogue, cluster, job, site, snapshot
-from westward.cli.limitshow import limits_table
-from westward.cli.plan import foresight_lines
+from westward.cli.plan import foresight_lines, limits_table
 from westward.errors import Unreachable
 from westward.federation.foresight import Start
 from westward.federation.router import route

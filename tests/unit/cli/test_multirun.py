@@ -183,28 +183,6 @@ class TestPlan:
         assert "2 points in 1 job: 1 at west" in done.stdout
         assert "1 of 2 points cannot be submitted" in done.stderr
 
-    def test_the_limits_that_the_jobs_meet(self, slurm: FakeSlurm) -> None:
-        partition, config = slurm.folder / "partition.txt", slurm.folder / "config.txt"
-        assert (
-            "gpu: within all "
-            in lines(westward("plan", "gemm", "size=16,32", "-m").stdout, "limits of job 1, at west/")[0]
-        )
-        partition.write_text(partition.read_text().replace("MaxCPUsPerNode=UNLIMITED", "MaxCPUsPerNode=2"))
-        words = ("plan", "gemm", "cpus_per_task=1,4", "size=16,32", "-m")
-        done = westward(*words)
-        assert done.returncode == 0
-        assert "limits of job 1, at west/gpu: within all " in done.stdout
-        said = "limits of job 2, at west/gpu: accepted, but never started: partition gpu: MaxCPUsPerNode is 2, asked: 4"
-        assert said in done.stdout and done.stdout.count("limits met at west") == 1
-        config.write_text(config.read_text().replace("EnforcePartLimits       = NO", "EnforcePartLimits       = ALL"))
-        done = westward(*words)
-        assert done.returncode == 2 and "2 of 4 points cannot be submitted" in done.stderr
-        assert "site 'west' would refuse this job: partition gpu: MaxCPUsPerNode is 2" in done.stderr
-        assert "fewer tasks a node, or cpus_per_task" in done.stderr
-        told = sweep_of(westward(*words, "--json"))
-        assert [job["limits"]["verdict"] for job in told["jobs"]] == ["ok", "refused"]
-        assert slurm.calls("sbatch") == []
-
     def test_json_has_a_decision_for_each(self, slurm: FakeSlurm) -> None:
         told = sweep_of(westward("plan", "gemm", "size=16,32", "-m", "--json"))
         first, second = told["points"]

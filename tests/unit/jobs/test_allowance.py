@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,8 +13,6 @@ from westward.model.decision import Cost, Offer
 from westward.model.job import Array
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
 from westward.model.sitemap import SiteMap
-from westward.slurm.routed import spec_of
-from westward.slurm.sbatchfile import read_script
 
 OWN = Charge("research", "u", "", "research", ("normal", "capped"))
 WHOLE = Charge("research", "", "", "root")
@@ -199,33 +196,6 @@ class TestAsked:
     def test_of_a_job_that_gets_whole_nodes_it_is_not_known_what_they_have(self) -> None:
         told = asked(replace(job(), options={"exclusive": None}), self.OFFER, site("west"), BARE)
         assert (told.count("cpu"), told.count("mem"), told.count("gres/gpu")) == (None, None, 4)
-
-    def test_a_script_asks_what_its_options_say_and_for_the_rest_it_is_not_known(self) -> None:
-        def of(*options: str) -> Asked:
-            script = read_script("job.sh", "#!/bin/sh\n" + "".join(f"#SBATCH {option}\n" for option in options))
-            return asked(
-                spec_of(script, datetime.now(UTC)),
-                Offer("west", "", None, 0.0, None, None, None, Cost()),
-                site("west"),
-                BARE,
-            )
-
-        told = of("--time=90", "-N2 -n8 -c2", "--mem=1G", "-p long", "--array=1-5", "-A physics")
-        assert (told.partition, told.account, told.minutes, told.tasks) == ("long", "physics", 90, 5)
-        assert (told.tres, told.count("gres/gpu")) == ({"node": 2, "cpu": 16, "mem": 2048}, 0)
-        for options in (["--gpus=4"], ["--gres=gpu:2"], ["--tres-per-task=gres/gpu:1"]):
-            assert of("-t 5", *options).count("gres/gpu:h100") is None
-        bare = of("--exclusive")
-        assert (bare.partition, bare.account, bare.minutes, bare.count("cpu"), bare.count("mem")) == (
-            "",
-            site("west").account,
-            None,
-            None,
-            None,
-        )
-        for cap in (Cap("MaxWall", 1), Cap("MaxTRESMinsPerJob", 1, "node")):
-            assert [finding.verdict for finding in met(with_qos(cap), bare)] == [Verdict.UNKNOWN]
-        assert of("--time=UNLIMITED").minutes is None
 
     def test_memory_that_is_not_named_is_the_partition_s_or_the_cluster_s_default_or_unknown(self) -> None:
         spec = job(nodes=2, cpus_per_task=4)

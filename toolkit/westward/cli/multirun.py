@@ -11,23 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from rich.text import Text
-
 from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.board import watch_many
 from westward.cli.budgets import left_lines
-from westward.cli.limitshow import limits_facts, limits_line, show_limits
 from westward.cli.sweepshow import counted, jobs_table, planned_facts, refuse, submitted_facts, tell_sweep
 from westward.errors import JobFailed, WestwardError
-from westward.federation.checking import Checked, check_all
-from westward.federation.router import chosen_offer
 from westward.federation.sweeping import Submitted, SweepPlan, plan_sweep, submit_sweep
 from westward.federation.templatepoints import template_points
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.sweepstate import missing, whereabouts
-from westward.model.limits import Verdict
 from westward.model.site import Catalogue
 from westward.store.ledger import Job, Ledger
 
@@ -38,12 +32,9 @@ def plan_points(template: str, overrides: Sequence[str], site: str | None, as_js
     Raises:
         SweepFailed: some of them cannot be submitted.
     """
-    catalogue = load_catalogue()
-    plan = _planned(template, overrides, site, catalogue)
-    with show.err.status("asking the sites for their limits"):
-        limits = check_all([(job.spec, chosen_offer(job.decision)) for job in plan.jobs], catalogue)
+    plan = _planned(template, overrides, site, load_catalogue())
     if as_json:
-        show.print_json(_plan_facts(plan, limits))
+        show.print_json(_plan_facts(plan))
     else:
         rows = zip(plan.points, plan.decisions, range(len(plan.points)), strict=True)
         show.out.print(
@@ -51,31 +42,10 @@ def plan_points(template: str, overrides: Sequence[str], site: str | None, as_js
         )
         if plan.jobs:
             show.out.print(jobs_table(plan))
-            _tell_limits(limits)
         show.out.print(_summary(plan), soft_wrap=True)
         _tell_notes(plan)
     _pay(plan, as_json)
-    problems = dict(plan.problems)
-    for job, each in zip(plan.jobs, limits, strict=True):
-        if error := each.refusal():
-            problems |= dict.fromkeys(job.points, error)
-    refuse([(point.label, problems.get(place)) for place, point in enumerate(plan.points)], "cannot be submitted")
-
-
-def _tell_limits(limits: Sequence[Checked]) -> None:
-    """What becomes of the jobs by their sites' limits, once of those of which the same is said; and the limits that the first of them meets."""
-    alike: dict[str, list[int]] = {}
-    for number, each in enumerate(limits, start=1):
-        alike.setdefault(f"{each.site}/{each.partition}: {limits_line(each)}", []).append(number)
-    for said, numbers in list(alike.items())[: show.SHOWN]:
-        which = f"job {numbers[0]}" if len(numbers) == 1 else f"{len(numbers):,} jobs, {numbers[0]} the first"
-        show.out.print(Text(show.printable(f"limits of {which}, at {said}")), soft_wrap=True)
-    met = {
-        (each.site, *((one.limit, one.verdict) for one in each.findings if one.verdict is not Verdict.OK)): each
-        for each in reversed(limits)
-    }
-    for each in reversed(met.values()):
-        show_limits(each)
+    refuse(_problems(plan), "cannot be submitted")
 
 
 def _pay(plan: SweepPlan, as_json: bool) -> None:
@@ -166,7 +136,7 @@ def _outcomes(plan: SweepPlan, done: Submitted) -> list[tuple[str, object]]:
     return [(point.label, found[place]) for place, point in enumerate(plan.points)]
 
 
-def _plan_facts(plan: SweepPlan, limits: Sequence[Checked]) -> dict[str, Any]:
+def _plan_facts(plan: SweepPlan) -> dict[str, Any]:
     """What --json says of a plan: its jobs, and of each point its job's place among them."""
     facts = {id(decision): show.decision_facts(decision) for decision in plan.decisions}
     job_of = {place: number for number, job in enumerate(plan.jobs) for place in job.points}
@@ -176,8 +146,7 @@ def _plan_facts(plan: SweepPlan, limits: Sequence[Checked]) -> dict[str, Any]:
         problem = {"error": str(error), "next_step": error.next_step, "exit_code": error.exit_code} if error else {}
         told = {"overrides": point.overrides, "error": None, "job": job_of.get(place), **problem}
         points.append(told | facts[id(decision)])
-    jobs = [planned_facts(job) | {"limits": limits_facts(each)} for job, each in zip(plan.jobs, limits, strict=True)]
-    return {"jobs": jobs, "notes": plan.notes, "points": points}
+    return {"jobs": [planned_facts(job) for job in plan.jobs], "notes": plan.notes, "points": points}
 
 
 def _summary(plan: SweepPlan) -> str:

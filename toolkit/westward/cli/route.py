@@ -13,12 +13,10 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import complete, show
-from westward.cli.limitshow import limits_facts, limits_line, show_limits
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError
-from westward.federation.checking import Checked
 from westward.federation.deciding import Routed, decide_script
-from westward.federation.foresight import ask_site, trial_words
+from westward.federation.foresight import trial_words, try_at
 from westward.federation.router import chosen_offer
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
@@ -196,30 +194,21 @@ def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
     site = catalogue.sites[offer.site]
     submission = render(routed.spec, offer, site, "k" * KEY_LENGTH)
     with show.err.status(f"asking {site.name} to try it"):
-        limits, trial, notes = ask_site(routed.spec, offer, site)
+        trial, notes = try_at(routed.spec, offer, site)
     if as_json:
         tried = {"test_only": asdict(trial) if trial else None, "plan_notes": list(notes)}
-        show.print_json(_facts(routed, site, submission) | {"limits": limits_facts(limits)} | tried)
+        show.print_json(_facts(routed, site, submission) | tried)
     else:
-        _print_plan(routed, catalogue, submission, limits, [*([trial_words(trial)] if trial else []), *notes])
+        _print_plan(routed, catalogue, submission, [*([trial_words(trial)] if trial else []), *notes])
     Budgeting(Ledger()).check([(routed.spec, routed.decision)])
-    problem = limits.refusal()
-    if problem is not None:
-        raise problem
 
 
-def _print_plan(
-    routed: Routed, catalogue: Catalogue, submission: Submission, limits: Checked, start: Sequence[str]
-) -> None:
+def _print_plan(routed: Routed, catalogue: Catalogue, submission: Submission, start: Sequence[str]) -> None:
     if routed.decision.policy != "home":
         show.out.print(show.decision_table(routed.decision, routed.spec.name))
     site = catalogue.sites[chosen_offer(routed.decision).site]
-    lines = [f"  limits     {limits_line(limits)}", *(f"  start      {said}" for said in start)]
-    if not limits.partition:
-        lines.insert(1, "  note       it names no partition: those of the cluster's default one are not among them")
-    for line in (*_summary(routed, site, submission), *lines):
+    for line in (*_summary(routed, site, submission), *(f"  start      {said}" for said in start)):
         show.out.print(Text(show.printable(line)), soft_wrap=True)
-    show_limits(limits)
     show.out.print(_options_table(routed.spec))
     if routed.found:
         show.out.print(_obstacles_table(routed, catalogue))

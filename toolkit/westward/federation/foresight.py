@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from westward.errors import SiteRefused, WestwardError
-from westward.federation.checking import Checked, checked, read_limits
+from westward.jobs.allowance import asked, findings, worst
 from westward.model.decision import Decision, Offer
 from westward.model.effort import Effort, effort
 from westward.model.job import KEY_LENGTH, JobSpec
-from westward.model.limits import Trial
+from westward.model.limits import Finding, Limits, Trial, Verdict
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.tres import chip_type
 from westward.model.units import format_duration
@@ -27,6 +27,21 @@ from westward.slurm.script import render
 LEAST_STARTS = 5
 # the part of the earlier jobs that the band leaves out at each end
 TAIL = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The limits of one site beside the job. `notes` says what could not be read, or why nothing could."""
+
+    site: str
+    partition: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What becomes of the job there; UNKNOWN where no limit could be read."""
+        return worst(self.findings) if self.findings else Verdict.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,7 @@ def foresee(
         best.setdefault(each.site, each)
 
     def ask(each: Offer) -> tuple[Checked, Trial | None, tuple[str, ...]]:
-        return ask_site(spec, each, catalogue.sites[each.site], connect, try_it=each is offer)
+        return _ask(spec, each, catalogue.sites[each.site], connect, try_it=each is offer)
 
     with ThreadPoolExecutor(max(1, len(best))) as pool:
         (limits, trial, notes), *others = pool.map(ask, best.values())
@@ -119,23 +134,39 @@ def estimated(offer: Offer, catalogue: Catalogue) -> tuple[str, ...]:
     return (*found, *(["accelerator power"] if known and known.estimated("power_w") else []))
 
 
-def ask_site(
-    spec: JobSpec,
-    offer: Offer,
-    site: Site,
-    connect: Callable[[Site], SlurmClient] = open_client,
-    *,
-    try_it: bool = True,
+def _ask(
+    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient], *, try_it: bool
 ) -> tuple[Checked, Trial | None, tuple[str, ...]]:
-    """What one site says of a job: its limits beside it, and what its `sbatch --test-only` says; a note instead where it says nothing."""
+    """What one site says; a note instead where it says nothing."""
     try:
         client = connect(site)
     except WestwardError as error:
-        return checked(spec, offer, site, error), None, ()
+        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",)), None, ()
     with client:
-        found = checked(spec, offer, site, read_limits(client))
+        checked = _check(spec, offer, site, client)
         trial, notes = _try(spec, offer, site, client) if try_it else (None, ())
-    return found, trial, notes
+    return checked, trial, notes
+
+
+def _check(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> Checked:
+    try:
+        limits: Limits = client.limits()
+    except WestwardError as error:
+        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",))
+    found = findings(asked(spec, offer, site, limits), limits)
+    return Checked(site.name, offer.partition, tuple(found), limits.notes)
+
+
+def try_at(
+    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient] = open_client
+) -> tuple[Trial | None, tuple[str, ...]]:
+    """What a site's `sbatch --test-only` says of a job; a note instead where it says nothing."""
+    try:
+        client = connect(site)
+    except WestwardError as error:
+        return None, (f"sbatch --test-only did not answer: {error}",)
+    with client:
+        return _try(spec, offer, site, client)
 
 
 def trial_words(trial: Trial) -> str:
@@ -170,11 +201,14 @@ def foreseen_between(foreseen_s: float, earlier: Sequence[tuple[float, float]]) 
 
 def refusal(foresight: Foresight) -> SiteRefused | None:
     """What submit would end with at the chosen site, as far as its limits and its own trial say; None where it would be taken."""
-    refused = foresight.limits.refusal()
+    refused = [finding for finding in foresight.limits.findings if finding.verdict is Verdict.REFUSED]
     site = foresight.offer.site
-    if refused is None and foresight.trial is not None and foresight.trial.refusal:
+    if refused:
+        said = "; ".join(map(str, refused))
+        return SiteRefused(f"site '{site}' would refuse this job: {said}", refused[0].remedy)
+    if foresight.trial is not None and foresight.trial.refusal:
         return SiteRefused(
             f"site '{site}' would refuse this job: {foresight.trial.refusal}",
             f"ask for what is there: westward site show {site}",
         )
-    return refused
+    return None

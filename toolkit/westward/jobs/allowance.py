@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from westward.model.batchscript import BatchScript
 from westward.model.decision import Offer
 from westward.model.job import JobSpec
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
@@ -35,10 +34,8 @@ class Asked:
 
     Attributes:
         account, qos: None where the cluster's default counts.
-        minutes: None where the job names no time limit.
         tres: on all nodes together, memory in MiB; without "mem" or "cpu" where it is not known what the job gets.
         tasks: jobs that the cluster counts: one, or as many as an array has tasks. What one takes is in `tres`.
-        unknown: kinds of TRES of which it is not known what it asks for: "gres".
     """
 
     partition: str
@@ -47,10 +44,9 @@ class Asked:
     nodes: int
     cpus_per_node: int
     mem_per_node_mib: int | None
-    minutes: int | None
+    minutes: int
     tres: Mapping[str, int]
     tasks: int = 1
-    unknown: frozenset[str] = frozenset()
 
     def on_a_node(self, tres: str) -> int | None:
         """The same on one node; None where it is not known."""
@@ -61,13 +57,11 @@ class Asked:
         """How much of a TRES; None where it is not known."""
         if tres in self.tres:
             return self.tres[tres]
-        return None if tres in _UNKNOWN or tres.partition("/")[0] in self.unknown else 0
+        return None if tres in _UNKNOWN else 0
 
 
 def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
     """What a job would ask of the site of an offer; `limits` say what memory it gets where it names none."""
-    if spec.script is not None:
-        return _of_script(spec, spec.script, offer, site)
     resources = spec.resources.at(offer.granted)
     nodes, cpus = resources.nodes, resources.cpus_per_node
     mem = -(-resources.mem_bytes // MIB) if resources.mem_bytes else _default_mem(limits, offer.partition, cpus)
@@ -87,30 +81,6 @@ def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
         minutes=whole_minutes_s(resources.walltime_s) // 60,
         tres=tres,
         tasks=spec.array.tasks if spec.array else 1,
-    )
-
-
-def _of_script(spec: JobSpec, script: BatchScript, offer: Offer, site: Site) -> Asked:
-    """The same of a script of the user's own, as far as its options are read; they are in the words of the site already."""
-    resources, named = spec.resources, script.options.keys()
-    tres = {"node": resources.nodes}
-    if "exclusive" not in named:
-        tres["cpu"] = resources.nodes * resources.cpus_per_node
-    mem = -(-resources.mem_bytes // MIB) if resources.mem_bytes else None
-    if mem is not None and "exclusive" not in named:
-        tres["mem"] = resources.nodes * mem
-    of_accelerators = any(name.startswith(("gpus", "gres", "tres-per-")) for name in named)
-    return Asked(
-        partition=script.value("partition") or offer.partition,
-        account=spec.account or site.account,
-        qos=spec.qos or site.qos,
-        nodes=resources.nodes,
-        cpus_per_node=resources.cpus_per_node,
-        mem_per_node_mib=mem,
-        minutes=whole_minutes_s(resources.walltime_s) // 60 if script.has_time_limit else None,
-        tres=tres,
-        tasks=spec.array.tasks if spec.array else 1,
-        unknown=frozenset({"gres"} if of_accelerators else ()),
     )
 
 
@@ -205,9 +175,11 @@ def _of_partition(job: Asked, rules: Rules, limits: Limits) -> Iterator[Finding]
             told = show if wanted is not None else "not known"
             yield Finding(verdict, f"{of}: {name}", of_value, told, remedy=remedy if verdict is not Verdict.OK else "")
 
-    wall, seconds = rules.max_walltime_s, None if job.minutes is None else job.minutes * 60
+    wall = rules.max_walltime_s
     limit = format_walltime(wall) if wall is not None else ""
-    yield from most("MaxTime", wall, seconds, format_walltime(seconds or 0), limit, f"walltime={limit} or less")
+    yield from most(
+        "MaxTime", wall, job.minutes * 60, format_walltime(job.minutes * 60), limit, f"walltime={limit} or less"
+    )
     yield from most(
         "MaxNodes", rules.max_nodes, job.nodes, str(job.nodes), str(rules.max_nodes), f"nodes={rules.max_nodes} or less"
     )
@@ -333,9 +305,7 @@ def _wanted(job: Asked, cap: Cap) -> int | None:
         return job.minutes
     count = job.on_a_node(cap.tres.lower()) if cap.name == "MaxTRESPerNode" else job.count(cap.tres.lower())
     minutes = cap.name in _MINUTES or cap.name == "MaxTRESMinsPerJob"
-    if count is None or not minutes:
-        return count
-    return None if job.minutes is None else count * job.minutes
+    return None if count is None else count * job.minutes if minutes else count
 
 
 def _verdict(job: Asked, cap: Cap, wanted: int, alone: Verdict) -> Verdict:

@@ -62,8 +62,3 @@ class BatchScript:
         """The value of an option; None where it is not given."""
         found = self.options.get(name)
         return found.value if found else None
-
-    @property
-    def has_time_limit(self) -> bool:
-        """Whether it names one; UNLIMITED is none."""
-        return (self.value("time") or "0").upper() not in ("UNLIMITED", "INFINITE", "0")

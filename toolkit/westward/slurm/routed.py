@@ -53,12 +53,12 @@ def spec_of(script: BatchScript, now: datetime) -> JobSpec:
     Raises:
         InputError: a value cannot be read; the message names its line.
     """
-    array = script.value("array")
+    array, limit = script.value("array"), script.value("time")
     script = replace(script, given=tuple(_dated(given, now) for given in script.given))
     return JobSpec(
         name=script.value("job-name") or PurePosixPath(script.file).name,
         command=(script.file, *script.arguments),
-        resources=_resources(script, _read(script, "time", parse_walltime) if script.has_time_limit else None),
+        resources=_resources(script, _walltime(script, limit)),
         launcher=Launcher.NONE,
         account=script.value("account"),
         qos=script.value("qos"),
@@ -76,6 +76,12 @@ def _dated(given: Given, now: datetime) -> Given:
         return given
     seconds = int(match["count"] or 0) * _UNITS[(match["unit"] or "s")[0].lower()]
     return replace(given, value=f"uts{int(now.timestamp()) + seconds}")
+
+
+def _walltime(script: BatchScript, limit: str | None) -> int | None:
+    if limit is None or limit.upper() in ("UNLIMITED", "INFINITE", "0"):
+        return None
+    return _read(script, "time", parse_walltime)
 
 
 def _resources(script: BatchScript, walltime_s: int | None) -> Resources:
