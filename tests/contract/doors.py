@@ -33,7 +33,7 @@ DOORS = (
 CLUSTERS = tuple(dict.fromkeys(cluster for cluster, _ in DOORS))
 # what a door has no way to do, and says so; everything else is the same through all of them
 NOT_OFFERED = {
-    ("v2411", "rest"): frozenset({"requeue", "array_limits", "try_out"}),
+    ("v2411", "rest"): frozenset({"requeue", "try_out"}),
     ("v2605", "rest"): frozenset({"try_out"}),
     ("v2605", "native"): frozenset({"history"}),
 }

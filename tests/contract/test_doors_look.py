@@ -31,7 +31,6 @@ CALLS: Mapping[str, tuple[Any, ...]] = {
     "update": (UNKNOWN_ID, JobChange(walltime_s=600)),
     "history": (datetime.now(UTC),),
     "accounting_backlog": (),
-    "array_limits": (),
 }
 
 
@@ -101,25 +100,6 @@ def test_who_we_are(opened: Opened):
     if opened.door == "shell":
         assert account.home and account.clock and account.max_array_size
         assert ("pmix" if opened.cluster == "v2411" else "pmi2") in account.mpi
-
-
-@through("array_limits")
-def test_how_much_may_be_submitted(opened: Opened):
-    """A limit that the administrator sets is told through every door that tells of the accounting."""
-    limits = opened.client.array_limits()
-    assert (limits.max_array_size, limits.submit_limit("research", None)) == (1001, None)
-    if opened.door == "native":
-        return
-    change = ("sacctmgr", "-i", "modify", "user", "researcher", "where", "account=teaching", "set")
-    opened.judge.root(*change, "maxsubmitjobs=7")
-    opened.judge.root("sacctmgr", "-i", "modify", "qos", "urgent", "set", "maxsubmitjobsperuser=3")
-    try:
-        limits = opened.client.array_limits()
-    finally:
-        opened.judge.root(*change, "maxsubmitjobs=-1")
-        opened.judge.root("sacctmgr", "-i", "modify", "qos", "urgent", "set", "maxsubmitjobsperuser=-1")
-    assert [limits.submit_limit(account, None) for account in ("teaching", "research", None)] == [7, None, 7]
-    assert [limits.submit_limit(account, "urgent") for account in ("teaching", "research")] == [3, 3]
 
 
 @through()

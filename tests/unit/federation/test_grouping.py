@@ -12,6 +12,7 @@ from unit.federation.worlds import NOW, catalogue, cluster, site, snapshot
 from westward.federation.grouping import OWN, Most, Planned, Point, grouped
 from westward.federation.router import route_all
 from westward.jobs.template import compose_job
+from westward.model.decision import Offer
 from westward.model.job import Array, JobSpec, Launcher, Task
 
 KNOWN = catalogue(site("west"), site("east"))
@@ -27,9 +28,11 @@ def points(*overrides: Sequence[str]) -> list[Point]:
     return found
 
 
-def jobs_of(wanted: Sequence[Point], most: Most | Callable[[JobSpec, str], Most] = MANY, **more: Any) -> list[Planned]:
+def jobs_of(
+    wanted: Sequence[Point], most: Most | Callable[[JobSpec, Offer], Most] = MANY, **more: Any
+) -> list[Planned]:
     decisions = route_all([(one.spec, one.policy, one.region) for one in wanted], KNOWN, STATE, NOW)
-    limit = most if callable(most) else lambda spec, where: most
+    limit = most if callable(most) else lambda spec, offer: most
     return grouped(wanted, decisions, more.get("left_out", ()), limit)
 
 

@@ -25,7 +25,7 @@ from westward.federation.sweeping import (
 from westward.jobs.sweepstate import IN_DOUBT, NOT_SUBMITTED, missing, whereabouts
 from westward.jobs.template import compose_job
 from westward.model.job import Array, JobState
-from westward.model.site import ArrayLimits
+from westward.model.limits import Cap, Charge, Limits
 from westward.model.sweep import Sweep, SweepPoint
 from westward.store.ledger import Job, Ledger, Phase
 
@@ -90,13 +90,13 @@ def ends(world: World, job_id: int, tasks: dict[JobState, str]) -> None:
 
 class TestPlan:
     def test_an_array_is_cut_where_its_cluster_says(self, world: World) -> None:
-        world.cluster.limits = ArrayLimits(2)
+        world.cluster.allowance = Limits("u", {}, max_array_size=2)
         plan = planned(world, points(5))
         assert [len(job.points) for job in plan.jobs] == [2, 2, 1]
         assert (plan.notes, plan.problems) == ((), {})
 
     def test_what_is_not_known_is_assumed_and_said(self, world: World) -> None:
-        world.cluster.before["array_limits"] = fails(SILENT)
+        world.cluster.before["limits"] = fails(SILENT)
         plan = planned(world, points(1002))
         assert [len(job.points) for job in plan.jobs] == [1001, 1]
         (note,) = plan.notes
@@ -105,7 +105,7 @@ class TestPlan:
         )
 
     def test_a_site_s_description_may_know_it(self, world: World) -> None:
-        world.cluster.before["array_limits"] = fails(SILENT)
+        world.cluster.before["limits"] = fails(SILENT)
         known = replace(KNOWN, sites={**KNOWN.sites, "west": replace(KNOWN.sites["west"], max_array_size=4)})
         look = snapshot({"west": cluster(), "east": cluster()})
         plan = plan_sweep(points(6), known, "west", look, world.connect)
@@ -113,17 +113,15 @@ class TestPlan:
 
     def test_no_more_go_together_than_may_be_submitted(self, world: World) -> None:
         """An array counts as so many jobs as it has tasks: of one that is too long the cluster would take none."""
-        world.cluster.limits = ArrayLimits(1001, max_submit={"research": 2, "teaching": 1})
+        own = (
+            Charge("research", "u", caps=(Cap("MaxSubmitJobs", 2),)),
+            Charge("teaching", "u", caps=(Cap("MaxSubmitJobs", 1),)),
+        )
+        world.cluster.allowance = Limits("u", {}, charges=own, default_account="research", max_array_size=1001)
         plan = planned(world, points(3))
         assert [len(job.points) for job in plan.jobs] == [2, 1]
         (note,) = plan.notes
         assert "'west' takes 2 jobs of yours at once (MaxSubmitJobs), each point counted, and 3 points go there" in note
-
-    def test_a_qos_may_have_the_limit(self) -> None:
-        limits = ArrayLimits(1001, max_submit_qos={"normal": 9, "urgent": 3}, default_qos={"research": "urgent"})
-        assert [limits.submit_limit("research", qos) for qos in (None, "normal", "other")] == [3, 9, None]
-        assert limits.submit_limit("teaching", None) == 9
-        assert ArrayLimits(max_submit={"a": 5, "b": 7}).submit_limit(None, None) == 5
 
     def test_a_single_point_asks_nobody(self, world: World) -> None:
         planned(world, points(1))

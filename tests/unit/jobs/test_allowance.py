@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from unit.federation.worlds import job, site
-from westward.jobs.allowance import Asked, asked, findings, worst
+from westward.jobs.allowance import Asked, asked, findings, most_submitted, worst
 from westward.model.decision import Cost, Offer
 from westward.model.job import Array
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
@@ -127,6 +127,17 @@ class TestWhichCounts:
         limits = replace(BARE, charges=(own, WHOLE), qos={name: Qos(name, (Cap("MaxWall", 1),)) for name in granted})
         limits = replace(limits, qos={**limits.qos, used: Qos(used, (Cap("MaxWall", 2),))})
         assert [finding.value for finding in met(limits, replace(WANTS, qos=named))] == ["00:02:00"]
+
+    def test_how_many_may_be_submitted_is_the_least_of_those_that_count(self) -> None:
+        caps = Cap("MaxSubmitJobsPerUser", 9, "", 4.0), Cap("GrpSubmitJobs", 30)
+        charge = replace(OWN, caps=(Cap("MaxSubmitJobs", 3),))
+        other = Charge("teaching", "u", "", "teaching", ("normal",), caps=(Cap("MaxSubmitJobs", 5),))
+        limits = with_qos(*caps, charges=(charge, other, replace(WHOLE, caps=(Cap("GrpSubmitJobs", 2),))))
+        assert most_submitted(WANTS, limits) == 9, "that of the QOS counts in the place of the others"
+        assert most_submitted(replace(WANTS, qos="capped"), limits) == 2
+        assert most_submitted(replace(WANTS, account="teaching", qos="none such"), limits) == 5
+        assert most_submitted(WANTS, replace(limits, enforced=frozenset({"associations"}))) is None
+        assert most_submitted(WANTS, BARE) is None
 
     def test_nothing_counts_where_limits_are_not_enforced(self) -> None:
         limits = with_qos(Cap("MaxWall", 1), enforced=frozenset({"associations"}))

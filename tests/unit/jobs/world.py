@@ -17,7 +17,7 @@ from westward.jobs.lifecycle import Jobs, Step
 from westward.model.decision import TERMS, Decision, Policy
 from westward.model.job import JobSpec, JobState, JobStatus, Submission
 from westward.model.limits import Limits
-from westward.model.site import ArrayLimits, Site
+from westward.model.site import Site
 from westward.slurm.client import InDoubt, Known, Poll
 from westward.store.ledger import Job, Ledger
 
@@ -53,7 +53,6 @@ class Cluster:
         late: submissions that are still on their way.
         backlog: what slurmctld owes slurmdbd, or why it cannot be told.
         talkative: a poll tells of every job, as that of a door that was just opened does of arrays.
-        limits: what it says of arrays.
         allowance: what its user may have there, or why that cannot be told.
     """
 
@@ -67,8 +66,7 @@ class Cluster:
     next_id: int = 1
     backlog: int | WestwardError = 0
     talkative: bool = False
-    limits: ArrayLimits = field(default_factory=lambda: ArrayLimits(1001))
-    allowance: Limits | WestwardError = field(default_factory=lambda: Limits("u", {}))
+    allowance: Limits | WestwardError = field(default_factory=lambda: Limits("u", {}, max_array_size=1001))
 
     def accept(self, submission: Submission) -> int:
         job_id, self.next_id = self.next_id, self.next_id + 1
@@ -191,10 +189,6 @@ class Client:
         if isinstance(self.cluster.backlog, WestwardError):
             raise self.cluster.backlog
         return self.cluster.backlog
-
-    def array_limits(self) -> ArrayLimits:
-        self._arriving("array_limits")
-        return self.cluster.limits
 
     def close(self) -> None:
         pass

@@ -81,6 +81,20 @@ class TestLimits:
         ]  # fmt: skip
         assert Cap("MaxSubmitJobsPerUser", 2, "", 2.0) in limits.qos["capped"].caps
 
+    @pytest.mark.parametrize(("release", "size"), [(OLD, None), (NEW, 1001)])
+    def test_without_slurmdbd_there_are_those_of_partitions_and_the_newest_tells_that_of_arrays(
+        self, slurmrestd: Slurmrestd, client: RestClient, release: str, size: int | None
+    ) -> None:
+        slurmrestd.release, slurmrestd.versions = release, ("v0.0.42",) if release == OLD else ("v0.0.45",)
+        slurmrestd.on("GET slurm/partitions/", "limits_partitions")
+        slurmrestd.on("GET slurm/conf", "conf" if release == NEW else HTML)
+        slurmrestd.on("GET slurmdb/", "error_token_slurmdb" if release == NEW else CUT)
+        limits = client.limits()
+        assert (limits.max_array_size, limits.max_script_bytes) == (size, None)
+        assert "gpu" in limits.partitions and (limits.charges, limits.qos) == ((), {})
+        (note,) = limits.notes
+        assert note.startswith("the limits of QOS and accounts cannot be read now: site 'west'")
+
     def test_a_job_cannot_be_tried(self, client: RestClient, submission: Submission) -> None:
         with pytest.raises(NotOffered) as caught:
             client.try_out(submission)
@@ -510,13 +524,6 @@ class TestOtherCalls:
         slurmrestd.on("GET slurm/diag/", "diag").on("GET slurmdb/associations/", "associations")
         slurmrestd.on("GET slurm/conf", "conf" if release == NEW else HTML)
         assert client.account().default_account == "research"
-
-    def test_how_long_an_array_may_be_is_told_by_the_newest_alone(
-        self, slurmrestd: Slurmrestd, client: RestClient
-    ) -> None:
-        slurmrestd.release, slurmrestd.versions = OLD, ("v0.0.42",)
-        with pytest.raises(NotOffered, match="does not tell how long an array may be"):
-            client.array_limits()
 
     def test_history_asks_for_every_attempt_of_this_user(self, slurmrestd: Slurmrestd, client: RestClient) -> None:
         slurmrestd.on("GET slurmdb/jobs/", "accounted_array")

@@ -364,34 +364,14 @@ def test_a_cluster_describes_itself(client: ShellClient, slurm: FakeSlurm, versi
     assert account.clock is not None and abs((account.clock - datetime.now(UTC)).total_seconds()) < 5
     assert account.home and "pmi2" in account.mpi
     assert client.accounting_backlog() == 0
-    assert client.array_limits().max_array_size == 1001
-
-
-def test_how_much_may_be_submitted(client: ShellClient, slurm: FakeSlurm) -> None:
-    config = said("24.11", "config").replace("bf_interval=5", "bf_interval=5,max_script_size=65536")
-    (slurm.folder / "config.txt").write_text(config)
-    slurm.program("scontrol", f"cat {slurm.folder}/config.txt")
-    slurm.program(
-        "sacctmgr",
-        "case $4 in assoc) printf 'research|40|\nresearch|9|urgent\nteaching||\n';; qos) printf 'normal|\nurgent|3\n';; esac",
-    )
-    limits = client.array_limits()
-    assert (limits.max_array_size, limits.max_script_bytes) == (1001, 65536)
-    assert (limits.max_submit, limits.max_submit_qos, limits.default_qos) == (
-        {"research": 9},
-        {"urgent": 3},
-        {"research": "urgent"},
-    )
-    slurm.program("sacctmgr", "echo 'sacctmgr: error: Sending PersistInit msg: Connection refused' >&2; exit 1")
-    limits = client.array_limits()
-    assert (limits.max_array_size, limits.max_submit) == (1001, {}), "jobs are taken while slurmdbd is down"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_cluster_tells_its_limits(client: ShellClient, slurm: FakeSlurm, version: str) -> None:
     for name in ("partition", "qos", "assoc", "assoc_mgr"):
         (slurm.folder / f"{name}.txt").write_text(said(version, f"limits_{name}"))
-    (slurm.folder / "config.txt").write_text(said(version, "config"))
+    settings = said(version, "config").replace("bf_interval=5", "bf_interval=5,max_script_size=65536")
+    (slurm.folder / "config.txt").write_text(settings)
     there = slurm.folder
     slurm.program(
         "scontrol",
@@ -408,6 +388,11 @@ def test_a_cluster_tells_its_limits(client: ShellClient, slurm: FakeSlurm, versi
     )
     hidden = client.limits()
     assert Cap("MaxSubmitJobsPerUser", 2) in hidden.qos["capped"].caps and hidden.notes
+    assert (hidden.max_array_size, hidden.max_script_bytes) == (1001, 65536)
+    slurm.program("sacctmgr", "echo 'sacctmgr: error: Sending PersistInit msg: Connection refused' >&2; exit 1")
+    told = client.limits()
+    assert (told.max_array_size, told.charges, told.qos) == (1001, (), {}), "jobs are taken while slurmdbd is down"
+    assert told.partitions == limits.partitions and "cannot be read now" in told.notes[0] and len(told.notes) == 1
 
 
 def test_a_trial_is_the_submission_with_test_only_and_holds_nothing(

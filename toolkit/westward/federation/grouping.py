@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from westward.model.decision import Decision, Policy
+from westward.model.decision import Decision, Offer, Policy
 from westward.model.job import Array, JobSpec, Task
 from westward.slurm.script import task_lines
 
@@ -63,14 +63,14 @@ def grouped(
     points: Sequence[Point],
     decisions: Sequence[Decision],
     left_out: Collection[int],
-    most: Callable[[JobSpec, str], Most],
+    most: Callable[[JobSpec, Offer], Most],
 ) -> list[Planned]:
     """The jobs that these points become, in the order of their first points.
 
     Args:
         decisions: of each point; the same object where it is the same decision.
         left_out: places of points that become no job.
-        most: what an array of such jobs may have at a site.
+        most: what an array of such jobs may have at the site of an offer.
     """
     alike: dict[Hashable, list[int]] = {}
     for place, (point, decision) in enumerate(zip(points, decisions, strict=True)):
@@ -83,7 +83,7 @@ def grouped(
         decision = decisions[places[0]]
         assert decision.chosen is not None, "what goes nowhere is left out"
         specs = [points[place].spec for place in places]
-        limit = most(specs[0], decision.chosen.site) if len(places) > 1 else Most(1)
+        limit = most(specs[0], decision.chosen) if len(places) > 1 else Most(1)
         start = 0
         for some in _cut(specs, limit):
             jobs.append(Planned(joined(some), decision, tuple(places[start : start + len(some)])))

@@ -7,12 +7,13 @@ with those points of a sweep that nothing has come of. Between two steps the pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from westward.errors import InputError, WestwardError
+from westward.federation.checking import Connect, Told, read_limits
 from westward.federation.grouping import (
     SCRIPT_BYTES,
     Most,
@@ -25,19 +26,19 @@ from westward.federation.grouping import (
 )
 from westward.federation.router import chosen_offer, route_all
 from westward.federation.snapshot import Snapshot, take_snapshot
+from westward.jobs.allowance import asked, most_submitted
 from westward.jobs.lifecycle import Jobs
-from westward.jobs.side_by_side import side_by_side
-from westward.model.decision import Decision, Policy
+from westward.model.decision import Decision, Offer, Policy
 from westward.model.job import KEY_LENGTH, JobSpec, Task, new_key
+from westward.model.limits import Limits
 from westward.model.plain import built, plain
-from westward.model.site import ArrayLimits, Catalogue, Site
+from westward.model.site import Catalogue, Site
 from westward.model.sweep import Sweep, SweepPoint
-from westward.slurm.client import SlurmClient, open_client
+from westward.slurm.client import open_client
 from westward.slurm.script import render
 from westward.store.ledger import Intent, Job, Ledger
 
 MAX_ARRAY_SIZE = 1001  # slurm.conf(5): the default of MaxArraySize
-Connect = Callable[[Site], SlurmClient]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class SweepPlan:
         problems: why a point can be no job, by its place.
         jobs: what is submitted, in the order of their first points.
         notes: what its user should know of the grouping.
+        limits: what the sites said of theirs; empty where nobody was asked, since nothing can share an array.
     """
 
     points: tuple[Point, ...]
@@ -56,6 +58,7 @@ class SweepPlan:
     problems: Mapping[int, WestwardError]
     jobs: tuple[Planned, ...]
     notes: tuple[str, ...] = ()
+    limits: Told = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ def plan_sweep(
             problems[place] = nowhere[id(decision)]
     limits, notes = _limits(points, decisions, catalogue, connect)
 
-    def most(spec: JobSpec, where: str) -> Most:
-        return _most(limits[where], catalogue.sites[where], spec)
+    def most(spec: JobSpec, offer: Offer) -> Most:
+        return _most(limits.get(offer.site), catalogue.sites[offer.site], spec, offer)
 
     jobs = []
     for job in grouped(points, decisions, problems, most):
@@ -107,9 +110,8 @@ def plan_sweep(
             jobs.append(job)
         else:
             problems |= dict.fromkeys(job.points, error)
-    return SweepPlan(
-        tuple(points), tuple(decisions), problems, tuple(jobs), (*notes, *_too_many(jobs, limits, catalogue))
-    )
+    notes += _too_many(jobs, limits, catalogue)
+    return SweepPlan(tuple(points), tuple(decisions), problems, tuple(jobs), tuple(notes), limits)
 
 
 def _no_offer(decision: Decision, site: str | None) -> WestwardError:
@@ -137,25 +139,17 @@ def _unrenderable(job: Planned, catalogue: Catalogue) -> WestwardError | None:
 
 def _limits(
     points: Sequence[Point], decisions: Sequence[Decision], catalogue: Catalogue, connect: Connect
-) -> tuple[dict[str, ArrayLimits], list[str]]:
-    """What the sites say of arrays, where one may go there; and what had to be assumed."""
-    sites = sorted({decision.chosen.site for decision in decisions if decision.chosen is not None})
+) -> tuple[Told, list[str]]:
+    """What the sites say of their limits, where several points go there; and what had to be assumed."""
     if len(points) < 2:
-        return dict.fromkeys(sites, ArrayLimits()), []
-
-    def ask(name: str) -> ArrayLimits | str:
-        try:
-            with connect(catalogue.sites[name]) as client:
-                return client.array_limits()
-        except WestwardError as error:
-            return str(error)
-
-    limits: dict[str, ArrayLimits] = {}
+        return {}, []
+    sites = {decision.chosen.site for decision in decisions if decision.chosen is not None}
+    limits = read_limits(sites, catalogue, connect)
     notes = []
-    for name, answer in zip(sites, side_by_side(ask, sites), strict=True):
-        limits[name] = answer if isinstance(answer, ArrayLimits) else ArrayLimits()
-        if limits[name].max_array_size is None and catalogue.sites[name].max_array_size is None:
-            why = f" ({answer})" if isinstance(answer, str) else ""
+    for name, told in limits.items():
+        size = None if isinstance(told, WestwardError) else told.max_array_size
+        if size is None and catalogue.sites[name].max_array_size is None:
+            why = f" ({told})" if isinstance(told, WestwardError) else ""
             notes.append(
                 f"MaxArraySize of '{name}' is not known{why}: arrays are cut at {MAX_ARRAY_SIZE:,} tasks, Slurm's default. "
                 f"Say what it is in the site's description: max_array_size"
@@ -163,22 +157,25 @@ def _limits(
     return limits, notes
 
 
-def _most(limits: ArrayLimits, site: Site, spec: JobSpec) -> Most:
+def _most(told: Limits | WestwardError | None, site: Site, spec: JobSpec, offer: Offer) -> Most:
     """How much goes into one array there. Indices count from 0, so it has as many tasks as MaxArraySize says."""
-    tasks = limits.max_array_size or site.max_array_size or MAX_ARRAY_SIZE
-    at_once = limits.submit_limit(site.account_for(spec.account), site.qos_for(spec.qos))
-    return Most(max(1, min(tasks, at_once if at_once is not None else tasks)), limits.max_script_bytes or SCRIPT_BYTES)
+    if not isinstance(told, Limits):
+        return Most(site.max_array_size or MAX_ARRAY_SIZE)
+    tasks = told.max_array_size or site.max_array_size or MAX_ARRAY_SIZE
+    at_once = most_submitted(asked(spec, offer, site, told), told)
+    return Most(max(1, min(tasks, at_once if at_once is not None else tasks)), told.max_script_bytes or SCRIPT_BYTES)
 
 
-def _too_many(jobs: Iterable[Planned], limits: Mapping[str, ArrayLimits], catalogue: Catalogue) -> list[str]:
+def _too_many(jobs: Iterable[Planned], limits: Told, catalogue: Catalogue) -> list[str]:
     """Where more jobs go to a site than it takes of one user at once."""
     counts: dict[tuple[str, int], int] = {}
     for job in jobs:
         offer = chosen_offer(job.decision)
-        site = catalogue.sites[offer.site]
-        limit = limits[offer.site].submit_limit(site.account_for(job.spec.account), site.qos_for(job.spec.qos))
-        if limit is not None:
-            counts[offer.site, limit] = counts.get((offer.site, limit), 0) + len(job.points)
+        told = limits.get(offer.site)
+        if isinstance(told, Limits):
+            limit = most_submitted(asked(job.spec, offer, catalogue.sites[offer.site], told), told)
+            if limit is not None:
+                counts[offer.site, limit] = counts.get((offer.site, limit), 0) + len(job.points)
     return [
         f"'{site}' takes {limit:,} jobs of yours at once (MaxSubmitJobs), each point counted, and {count:,} points go there: "
         "what it refuses can be submitted later with 'westward retry'"

@@ -101,10 +101,16 @@ def findings(job: Asked, limits: Limits) -> list[Finding]:
     charge = _charge(job, limits)
     qos = _qos(job, charge, limits)
     found += _who(job, charge, qos, limits)
-    if limits.enforced is None or "limits" in limits.enforced or "safe" in limits.enforced:
-        found += _of_caps(job, charge, qos, rules, limits)
+    found += _of_caps(job, charge, qos, limits)
     order = list(Verdict)
     return sorted(found, key=lambda finding: order.index(finding.verdict))
+
+
+def most_submitted(job: Asked, limits: Limits) -> int | None:
+    """How many jobs may wait and run together where this one counts, the least of all limits on that; None for no limit."""
+    charge = _charge(job, limits)
+    caps = _caps(job, charge, _qos(job, charge, limits), limits)
+    return min((cap.value for _, cap in caps if cap.name in _SUBMIT), default=None)
 
 
 def worst(found: Sequence[Finding]) -> Verdict:
@@ -231,39 +237,37 @@ def _admitted(job: Asked, rules: Rules, limits: Limits, beyond: Verdict) -> Iter
 # --- QOS and associations ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """One of those whose limits count, in the order in which they do."""
-
-    whose: str
-    caps: Sequence[Cap]
-
-
-def _of_caps(
-    job: Asked, charge: Charge | None, qos: str | None, rules: Rules | None, limits: Limits
-) -> Iterator[Finding]:
-    own = limits.qos.get(qos or "")
-    of_partition = limits.qos.get(rules.qos) if rules and rules.qos else None
-    levels = [_Level(f"QOS {each.name}", each.caps) for each in _in_order(of_partition, own)]
-    if charge is not None:
-        levels.append(_Level(f"account {charge.account}, user {charge.user}", charge.caps))
-    above = _above(charge, limits)
-    denies = any("DenyOnLimit" in each.flags for each in (own, of_partition) if each)
+def _of_caps(job: Asked, charge: Charge | None, qos: str | None, limits: Limits) -> Iterator[Finding]:
+    denies = any("DenyOnLimit" in each.flags for each in _of_qos(job, qos, limits))
     alone = Verdict.REFUSED if denies else Verdict.NEVER
+    for whose, cap in _caps(job, charge, qos, limits):
+        yield _finding(job, whose, _counted(cap, job, limits), alone)
+
+
+def _caps(job: Asked, charge: Charge | None, qos: str | None, limits: Limits) -> Iterator[tuple[str, Cap]]:
+    """The limits that count for a job, each with whose it is; none where the cluster enforces none."""
+    if limits.enforced is not None and not limits.enforced & {"limits", "safe"}:
+        return
+    levels = [(f"QOS {each.name}", each.caps) for each in _of_qos(job, qos, limits)]
+    in_qos = {(cap.name, cap.tres) for _, caps in levels for cap in caps}
+    if charge is not None:
+        levels.append((f"account {charge.account}, user {charge.user}", charge.caps))
     told: set[tuple[str, str]] = set()
-    for level in levels:
-        here = [cap for cap in level.caps if (_SAME.get(cap.name, cap.name), cap.tres) not in told]
-        for cap in here:
-            yield _finding(job, level.whose, _counted(cap, job, limits), alone)
+    for whose, caps in levels:
+        here = [cap for cap in caps if (_SAME.get(cap.name, cap.name), cap.tres) not in told]
+        yield from ((whose, cap) for cap in here)
         told |= {(_SAME.get(cap.name, cap.name), cap.tres) for cap in here}
-    in_qos = {(cap.name, cap.tres) for each in _in_order(of_partition, own) for cap in each.caps}
-    for account in above:
+    for account in _above(charge, limits):
         for cap in account.caps:
             if cap.name.startswith("Grp") and (cap.name, cap.tres) not in in_qos:
-                yield _finding(job, f"account {account.account}", cap, alone)
+                yield f"account {account.account}", cap
 
 
-def _in_order(of_partition: Qos | None, own: Qos | None) -> list[Qos]:
+def _of_qos(job: Asked, qos: str | None, limits: Limits) -> list[Qos]:
+    """The QOS of the partition and that of the job, in the order in which their limits count."""
+    rules = limits.partitions.get(job.partition)
+    own = limits.qos.get(qos or "")
+    of_partition = limits.qos.get(rules.qos) if rules and rules.qos else None
     found = [each for each in dict.fromkeys((of_partition, own)) if each is not None]
     return found[::-1] if own is not None and "OverPartQOS" in own.flags else found
 

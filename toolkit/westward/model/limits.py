@@ -91,6 +91,8 @@ class Limits:
         enforced: the words of AccountingStorageEnforce; None where the door cannot tell: then all are taken to be.
         refuses_beyond_partition: whether a job beyond its partition's limits is refused (EnforcePartLimits); None where the door cannot tell.
         charges: the user's own associations, and the accounts above them.
+        max_array_size: MaxArraySize: one more than the highest index of an array; None where the door cannot tell.
+        max_script_bytes: max_script_size of SchedulerParameters; None where it is not set, or the door cannot tell.
         notes: what could not be read, in a sentence each.
     """
 
@@ -104,6 +106,8 @@ class Limits:
     refuses_beyond_partition: bool | None = None
     mem_per_node_mib: int | None = None
     mem_per_cpu_mib: int | None = None
+    max_array_size: int | None = None
+    max_script_bytes: int | None = None
     notes: tuple[str, ...] = ()
 
 

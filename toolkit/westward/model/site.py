@@ -337,32 +337,6 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayLimits:
-    """How much of one user's a cluster takes in an array and in all; None where it does not say.
-
-    Attributes:
-        max_array_size: MaxArraySize: one more than the highest index of an array.
-        max_script_bytes: max_script_size of SchedulerParameters.
-        max_submit: MaxSubmitJobs by account: jobs that wait or run at once, each task of an array counted; an account without one is left out.
-        max_submit_qos: the same by QOS, of each user (MaxSubmitJobsPerUser).
-        default_qos: by account, where the cluster says.
-    """
-
-    max_array_size: int | None = None
-    max_script_bytes: int | None = None
-    max_submit: Mapping[str, int] = field(default_factory=dict)
-    max_submit_qos: Mapping[str, int] = field(default_factory=dict)
-    default_qos: Mapping[str, str] = field(default_factory=dict)
-
-    def submit_limit(self, account: str | None, qos: str | None) -> int | None:
-        """The least of the limits that hold for jobs of that account and QOS; without an account, whichever of the user's is the strictest."""
-        accounts = [account] if account else list({**self.max_submit, **self.default_qos}) or [""]
-        found = [self.max_submit.get(name) for name in accounts]
-        found += [self.max_submit_qos.get(qos or self.default_qos.get(name) or "normal") for name in accounts]
-        return min((limit for limit in found if limit is not None), default=None)
-
-
-@dataclass(frozen=True, slots=True)
 class Catalogue:
     """What is known of sites and chips. `currency` is that of every price, None where no site names one; `digest` names the descriptions it was read from."""
 

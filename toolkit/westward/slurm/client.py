@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, Self
 from westward.errors import InputError, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
 from westward.model.limits import Limits, Trial
-from westward.model.site import Account, ArrayLimits, ClusterState, Door, NativeDoor, RestDoor, ShellDoor, Site
+from westward.model.site import Account, ClusterState, Door, NativeDoor, RestDoor, ShellDoor, Site
 
 
 class InDoubt(Unreachable):
@@ -87,16 +87,11 @@ class SlurmClient(Protocol):
         """Who we are there, and what we may charge."""
         ...
 
-    def array_limits(self) -> ArrayLimits:
-        """How long an array may be, and how many jobs of ours the cluster takes at once, as far as it says.
-
-        Raises:
-            NotOffered: this door cannot tell.
-        """
-        ...
-
     def limits(self) -> Limits:
-        """What we may have there: the limits of partitions, QOS and accounts, and what counts against them now. Changes nothing."""
+        """What we may have there: the limits of arrays, partitions, QOS and accounts, and what counts against them now. Changes nothing.
+
+        Where slurmdbd does not answer, those of QOS and accounts are left out, and a note says so: jobs are taken then, too.
+        """
         ...
 
     def try_out(self, submission: Submission) -> Trial:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from westward.errors import QuantityError
-from westward.model.site import ArrayLimits, Association, Node, Partition
+from westward.model.site import Association, Node, Partition
 from westward.model.tres import parse_gpus
 from westward.model.units import parse_walltime
 from westward.slurm.text import NOTHING, SEPARATOR, moment, or_empty
@@ -152,33 +152,14 @@ def associations(text: str) -> tuple[Association, ...]:
     return tuple(found)
 
 
-LIMITS, QOS_LIMITS = "account,maxsubmitjobs,defaultqos", "name,maxsubmitjobsperuser"
-
-
-def array_limits(settings: Mapping[str, str], associations: str, qos: str) -> ArrayLimits:
-    """What the settings of `config` say, and `sacctmgr -n -P show assoc` and `show qos` with the fields LIMITS and QOS_LIMITS."""
-    told = [line.split("|") for line in associations.splitlines() if line.count("|") == 2]
-    limits: dict[str, int] = {}
-    for account, most, _ in told:
-        if most.isdecimal():  # an account may have several associations, by partition
-            limits[account] = min(int(most), limits.get(account, int(most)))
-    classes = [line.split("|") for line in qos.splitlines() if line.count("|") == 1]
-    return ArrayLimits(
-        max_array_size=_count(settings.get("MaxArraySize", "")),
-        max_script_bytes=script_bytes(settings.get("SchedulerParameters", "").split(",")),
-        max_submit=limits,
-        max_submit_qos={name: int(most) for name, most in classes if most.isdecimal()},
-        default_qos={account: name for account, _, name in told if name},
-    )
-
-
 def script_bytes(parameters: Iterable[str]) -> int | None:
     """max_script_size among SchedulerParameters."""
     said = (word.partition("=") for word in parameters)
-    return next((_count(value) for name, _, value in said if name.strip().lower() == "max_script_size"), None)
+    return next((natural(value) for name, _, value in said if name.strip().lower() == "max_script_size"), None)
 
 
-def _count(text: str) -> int | None:
+def natural(text: str) -> int | None:
+    """A number from 0 up; None for any other text."""
     return int(text) if text.isdecimal() else None
 
 

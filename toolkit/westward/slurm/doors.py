@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.limits import Limits, Trial
-from westward.model.site import Account, ArrayLimits, ClusterState, Door, ShellDoor, Site
+from westward.model.site import Account, ClusterState, Door, ShellDoor, Site
 from westward.slurm import client as clients
 from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster, Poll, SlurmClient
 
@@ -94,9 +94,6 @@ class Doors:
 
     def account(self) -> Account:
         return self._first(lambda client: client.account())
-
-    def array_limits(self) -> ArrayLimits:
-        return self._first(lambda client: client.array_limits())
 
     def refuses(self, submission: Submission) -> str:
         said: list[str] = []

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from westward.errors import QuantityError
 from westward.model.limits import Cap, Charge, Limits, Qos, Rules
 from westward.model.units import parse_walltime
-from westward.slurm.clustertext import config, line_pairs
+from westward.slurm.clustertext import config, line_pairs, natural, script_bytes
 from westward.slurm.text import NOTHING, size
 
 MIB = 1024**2
@@ -246,18 +246,23 @@ def _amount(tres: str, text: str) -> int:
 
 
 def limits(
-    user: str, default: str, partition: str, settings: str, of_qos: str, assoc: str, groups: str, assoc_mgr: str | None
+    user: str,
+    default: str,
+    partition: str,
+    settings: str,
+    of_qos: str,
+    assoc: str,
+    groups: str,
+    assoc_mgr: str | None,
+    unread: str = "",
 ) -> Limits:
-    """All of it. `assoc_mgr` None: slurmctld does not show what it has counted."""
+    """All of it. `assoc_mgr` None: slurmctld does not show what it has counted. `unread`: why the accounting could not be asked."""
     told = config(settings)
     known = counted(assoc_mgr, user) if assoc_mgr is not None else Counted()
     keeps = told.get("AccountingStorageType", "").endswith("slurmdbd")
     words = told.get("AccountingStorageEnforce", "none")
-    notes = (
-        ("what counts against the limits, and the limits of whole accounts, cannot be read there",)
-        if keeps and not known.seen
-        else ()
-    )
+    if not unread and keeps and not known.seen:
+        unread = "what counts against the limits, and the limits of whole accounts, cannot be read there"
     return Limits(
         user=user,
         partitions=rules(partition),
@@ -269,7 +274,9 @@ def limits(
         refuses_beyond_partition=told.get("EnforcePartLimits", "NO") != "NO",
         mem_per_node_mib=_mib(told.get("DefMemPerNode", "")),
         mem_per_cpu_mib=_mib(told.get("DefMemPerCPU", "")),
-        notes=notes,
+        max_array_size=natural(told.get("MaxArraySize", "")),
+        max_script_bytes=script_bytes(told.get("SchedulerParameters", "").split(",")),
+        notes=(unread,) if unread else (),
     )
 
 

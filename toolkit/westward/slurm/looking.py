@@ -61,6 +61,11 @@ def never_started(state: JobState, nodes: str) -> bool:
     return state is JobState.PENDING or (state.final and not nodes)
 
 
+def unaccounted(why: object) -> str:
+    """The note of a door that reaches its cluster, and not the cluster's accounting."""
+    return f"the limits of QOS and accounts cannot be read now: {why}"
+
+
 class Told:
     """What was told of arrays, whose tasks go on while their state does not."""
 

@@ -22,11 +22,10 @@ from typing import Any, Self
 from westward.errors import SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission
 from westward.model.limits import Limits, Trial
-from westward.model.site import Account, ArrayLimits, Association, ClusterState, ShellDoor
+from westward.model.site import Account, Association, ClusterState, ShellDoor
 from westward.model.units import from_epoch
 from westward.slurm import nativedata
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll
-from westward.slurm.clustertext import script_bytes
 from westward.slurm.faults import NOTHING_TO_DO
 from westward.slurm.looking import Told, age, chunks, same
 from westward.slurm.nativelib import Library
@@ -37,7 +36,7 @@ from westward.slurm.text import Row, whole
 AT_ONCE = 500
 OFFERED = (
     "state", "account", "refuses", "submit", "release", "hold", "cancel", "signal", "requeue", "update", "find", "poll", "accounting_backlog",
-    "array_limits", "limits", "try_out",
+    "limits", "try_out",
 )  # fmt: skip
 # pyslurm keeps one record of each job id, so the attempts before a requeue are not to be had
 NOT_OFFERED = ("history",)
@@ -125,10 +124,6 @@ class NativeClient:
             clock=from_epoch(pyslurm.slurmctld.diag().request_time),
             max_array_size=settings.max_array_size,
         )
-
-    def array_limits(self) -> ArrayLimits:
-        """Submit limits are not asked for: their names differ between pyslurm's versions."""
-        return self._library.ask(_array_limits)
 
     def limits(self) -> Limits:
         """By the commands, which stand beside libslurm on a login node: pyslurm has no way to read a QOS's limits."""
@@ -358,13 +353,6 @@ def _in_state(records: Iterable[Any], states: frozenset[JobState]) -> list[int]:
 def _modify(pyslurm: Any, ids: Iterable[int], fields: Mapping[str, Any]) -> None:
     for each in ids:
         pyslurm.Job(each).modify(pyslurm.JobSubmitDescription(**fields))
-
-
-def _array_limits(pyslurm: Any) -> ArrayLimits:
-    settings = pyslurm.slurmctld.Config.load()
-    parameters = getattr(settings, "scheduler_parameters", None) or ()
-    words = parameters.split(",") if isinstance(parameters, str) else map(str, parameters)
-    return ArrayLimits(max_array_size=settings.max_array_size, max_script_bytes=script_bytes(words))
 
 
 def _backlog(pyslurm: Any) -> int:

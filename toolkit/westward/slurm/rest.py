@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -15,11 +16,11 @@ from urllib.parse import quote
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobState, JobStatus, Submission, array_state
 from westward.model.limits import Limits, Trial
-from westward.model.site import Account, ArrayLimits, ClusterState, RestDoor
+from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata, restlimits
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
-from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age
+from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age, unaccounted
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, attempt_order, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
@@ -90,18 +91,6 @@ class RestClient:
         conf = self._rest.call("GET", "slurm", "conf")["slurm_conf"] if self._rest.speaks("v0.0.45") else None
         return self._told(restdata.account, user, known, diag, conf)
 
-    def array_limits(self) -> ArrayLimits:
-        if not self._rest.speaks("v0.0.45"):
-            raise NotOffered(
-                f"site '{self._site}': slurmrestd {self._rest.version} does not tell how long an array may be",
-                "add a shell door to the site",
-            )
-        conf = self._rest.call("GET", "slurm", "conf")["slurm_conf"]
-        keeps = str(conf.get("AccountingStorageType") or "").endswith("slurmdbd")
-        known = self._accounting("associations/", {"user": self._user})["associations"] if keeps else []
-        qos = self._accounting("qos/", {})["qos"] if keeps else []
-        return self._told(restdata.array_limits, self._user, known, qos, conf)
-
     def limits(self) -> Limits:
         partitions = self._rest.call("GET", "slurm", "partitions/")
         meta, user = partitions["meta"], self._user
@@ -109,14 +98,20 @@ class RestClient:
         others: list[Content] = []
         of_qos: list[Content] = []
         jobs: list[Content] = []
+        unread = ""
         if meta["plugin"].get("accounting_storage") != "accounting_storage/none":
-            own = self._accounting("associations/", {"user": user})["associations"]
-            of_qos = self._accounting("qos/", {})["qos"]
-            others = self._accounts_above(own)
-            jobs = self._scan()
+            try:
+                own = self._accounting("associations/", {"user": user})["associations"]
+                of_qos = self._accounting("qos/", {})["qos"]
+                others = self._accounts_above(own)
+                jobs = self._scan()
+            except Unreachable as error:
+                own, of_qos, unread = [], [], unaccounted(error)
         told = self._told(
             restlimits.limits, user, meta["slurm"]["cluster"], partitions["partitions"], of_qos, own, others, jobs
         )
+        if unread:
+            told = replace(told, notes=(unread,))
         if not self._rest.speaks("v0.0.45"):
             return told
         return self._told(restlimits.with_settings, told, self._rest.call("GET", "slurm", "conf")["slurm_conf"])

@@ -14,10 +14,9 @@ from westward.model.job import (
     Submission,
     Usage,
 )
-from westward.model.site import Account, ArrayLimits, Association, ClusterState, Node, Partition
+from westward.model.site import Account, Association, ClusterState, Node, Partition
 from westward.model.tres import parse_gpus
 from westward.model.units import from_epoch, whole_minutes_s
-from westward.slurm.clustertext import script_bytes
 from westward.slurm.faults import Fault, numbered, worded
 from westward.slurm.looking import exited, never_started, why
 from westward.slurm.options import number, option_fields
@@ -264,25 +263,6 @@ def account(user: str, associations: Iterable[Record], diag: Record, conf: Recor
         ),
         clock=from_epoch(plain_number(diag["statistics"]["req_time"])),
         max_array_size=conf["MaxArraySize"] if conf is not None else None,
-    )
-
-
-def array_limits(user: str, associations: Iterable[Record], qos: Iterable[Record], conf: Record) -> ArrayLimits:
-    """From slurmdbd's /associations/ and /qos/, and slurmctld's /conf/."""
-    cluster = str(conf.get("ClusterName") or "")
-    ours = [each for each in associations if each["user"] == user and each["cluster"] in (cluster, cluster.lower())]
-    limits: dict[str, int] = {}
-    for entry in ours:
-        most = plain_number(entry["max"]["jobs"]["total"])
-        if most is not None:
-            limits[entry["account"]] = min(most, limits.get(entry["account"], most))
-    per_user = {entry["name"]: plain_number(entry["limits"]["max"]["jobs"]["per"]["user"]) for entry in qos}
-    return ArrayLimits(
-        max_array_size=conf["MaxArraySize"],
-        max_script_bytes=script_bytes(conf.get("SchedulerParameters") or ()),
-        max_submit=limits,
-        max_submit_qos={name: most for name, most in per_user.items() if most is not None},
-        default_qos={entry["account"]: name for entry in ours if (name := _name(entry["default"]["qos"]))},
     )
 
 

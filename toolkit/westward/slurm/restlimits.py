@@ -12,6 +12,7 @@ from typing import Any
 
 from westward.model.job import JobState
 from westward.model.limits import Cap, Charge, Limits, Qos, Rules
+from westward.slurm.clustertext import script_bytes
 from westward.slurm.restdata import array_id, plain_number
 from westward.slurm.text import size
 
@@ -186,6 +187,11 @@ def _rules(of: Record) -> Rules:
 
 def with_settings(told: Limits, conf: Record) -> Limits:
     """The same with what /conf says of the cluster as a whole."""
+    told = replace(
+        told,
+        max_array_size=plain_number(conf.get("MaxArraySize")),
+        max_script_bytes=script_bytes(conf.get("SchedulerParameters") or ()),
+    )
     enforced = conf.get("AccountingStorageEnforce")
     if enforced is None:
         return told

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import Self
 from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardError
 from westward.model.job import Attempt, JobChange, JobStatus, Submission
 from westward.model.limits import Limits, Trial
-from westward.model.site import Account, ArrayLimits, ClusterState, ShellDoor
+from westward.model.site import Account, ClusterState, ShellDoor
 from westward.process import Completed
 from westward.slurm import clustertext, complaints, shelllimits, text
 from westward.slurm.client import InDoubt, Known, Poll, same_cluster
@@ -116,21 +115,6 @@ class ShellClient:
             max_array_size=int(size) if size.isdecimal() else None,
             mpi=clustertext.mpi_types(mpi.stdout + mpi.stderr),
         )
-
-    def array_limits(self) -> ArrayLimits:
-        user = self._who()
-        (settings,) = self._ask(_SETTINGS)
-        told = clustertext.config(settings.stdout)
-        associations, qos = "", ""
-        if told.get("AccountingStorageType", "").endswith("slurmdbd"):
-            cluster = f"cluster={told.get('ClusterName', '')}"
-            with suppress(Unreachable):  # jobs are taken while slurmdbd is down, too
-                assoc, classes = self._ask(
-                    ["sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", cluster, f"format={clustertext.LIMITS}"],
-                    ["sacctmgr", "-n", "-P", "show", "qos", f"format={clustertext.QOS_LIMITS}"],
-                )
-                associations, qos = assoc.stdout, classes.stdout
-        return clustertext.array_limits(told, associations, qos)
 
     def limits(self) -> Limits:
         return shelllimits.read(self._site, self._who(), self._ask, lambda *argv: _said(self._answer(*argv)))

@@ -8,6 +8,7 @@ from westward.errors import QuantityError, Unreachable
 from westward.model.limits import Limits
 from westward.process import Completed
 from westward.slurm import clustertext, limittext
+from westward.slurm.looking import unaccounted
 
 
 def read(site: str, user: str, ask: Callable[..., Sequence[Completed]], perhaps: Callable[..., str]) -> Limits:
@@ -23,21 +24,25 @@ def read(site: str, user: str, ask: Callable[..., Sequence[Completed]], perhaps:
         ["scontrol", "-o", "show", "partition"], ["scontrol", "show", "config"], ["id", "-Gn"]
     )
     told = clustertext.config(settings.stdout)
-    default = of_qos = assoc = counted = ""
+    default = of_qos = assoc = counted = unread = ""
     if told.get("AccountingStorageType", "").endswith("slurmdbd"):
         of_cluster = [f"user={user}", f"cluster={told.get('ClusterName', '')}", f"format={limittext.CHARGE_FORMAT}"]
-        answers = ask(
-            ["sacctmgr", "-n", "-P", "show", "user", user, "format=defaultaccount"],
-            ["sacctmgr", "-n", "-P", "show", "qos", f"format={limittext.QOS_FORMAT}"],
-            ["sacctmgr", "-n", "-P", "show", "assoc", *of_cluster],
-        )
-        default, of_qos, assoc = (answer.stdout for answer in answers)
-        # a site may keep it from its users: then what counts is unknown
-        counted = perhaps("scontrol", "-o", "show", "assoc_mgr", "flags=qos,assoc", f"users={user}")
+        try:
+            answers = ask(
+                ["sacctmgr", "-n", "-P", "show", "user", user, "format=defaultaccount"],
+                ["sacctmgr", "-n", "-P", "show", "qos", f"format={limittext.QOS_FORMAT}"],
+                ["sacctmgr", "-n", "-P", "show", "assoc", *of_cluster],
+            )
+        except Unreachable as error:
+            unread = unaccounted(error)
+        else:
+            default, of_qos, assoc = (answer.stdout for answer in answers)
+            # a site may keep it from its users: then what counts is unknown
+            counted = perhaps("scontrol", "-o", "show", "assoc_mgr", "flags=qos,assoc", f"users={user}")
     first = (default.splitlines() or [""])[0].strip()
     try:
         return limittext.limits(
-            user, first, partition.stdout, settings.stdout, of_qos, assoc, groups.stdout, counted or None
+            user, first, partition.stdout, settings.stdout, of_qos, assoc, groups.stdout, counted or None, unread
         )
     except (KeyError, ValueError, QuantityError) as error:
         raise Unreachable(
