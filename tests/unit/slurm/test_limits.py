@@ -7,7 +7,7 @@ import pytest
 from unit.slurm.fakes import said
 from unit.slurm.replay import NEW, OLD, body_of
 from westward.model.limits import Cap, Limits
-from westward.slurm import limittext, restlimits, text
+from westward.slurm import limitjson, limittext, text
 
 # the releases whose limits were captured, with what its slurmctld calls the cluster
 SHELL, REST = ["22.05", "24.11", "26.05"], [OLD, NEW]
@@ -39,7 +39,7 @@ def by_rest(release: str = OLD) -> Limits:
         found: list[dict[str, object]] = body_of(f"limits_{name}", release)[key]
         return found
 
-    return restlimits.limits(
+    return limitjson.limits(
         "researcher",
         CLUSTER if release == OLD else "v2605",
         told("partitions", "partitions"),
@@ -148,7 +148,7 @@ class TestRest:
     def test_what_cannot_be_read_is_said(self, release: str) -> None:
         found = by_rest(release)
         assert (found.groups, found.enforced, found.refuses_beyond_partition) == (None, None, None)
-        assert found.notes == (restlimits.UNSAID, restlimits.UNSHARED)
+        assert found.notes == (limitjson.UNSAID, limitjson.UNSHARED)
 
 
 def test_a_cluster_without_accounts_has_the_limits_of_its_partitions_only() -> None:
@@ -160,14 +160,14 @@ def test_a_cluster_without_accounts_has_the_limits_of_its_partitions_only() -> N
 
 @pytest.mark.parametrize("release", [NEW])
 def test_where_slurmrestd_tells_the_settings_they_count(release: str) -> None:
-    told = restlimits.with_settings(by_rest(), SETTINGS)
+    told = limitjson.with_settings(by_rest(), SETTINGS)
     assert (told.enforced, told.refuses_beyond_partition) == ({"associations", "limits", "qos"}, False)
     assert (told.mem_per_cpu_mib, told.mem_per_node_mib) == (1000, None)
-    assert restlimits.UNSAID not in told.notes
+    assert limitjson.UNSAID not in told.notes
     assert (
-        restlimits.with_settings(by_rest(), SETTINGS | {"EnforcePartLimits": ["ANY"]}).refuses_beyond_partition is True
+        limitjson.with_settings(by_rest(), SETTINGS | {"EnforcePartLimits": ["ANY"]}).refuses_beyond_partition is True
     )
-    assert restlimits.with_settings(by_rest(), {}).enforced is None
+    assert limitjson.with_settings(by_rest(), {}).enforced is None
 
 
 class TestTrial:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -20,7 +19,7 @@ from westward.model.site import Account, ClusterState, RestDoor
 from westward.slurm import restdata, restlimits
 from westward.slurm.client import InDoubt, Known, NotOffered, Poll, TakenInPart
 from westward.slurm.faults import NOTHING_TO_DO
-from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age, unaccounted
+from westward.slurm.looking import ACCOUNTING_SINCE, ENDED, age
 from westward.slurm.options import refused_option
 from westward.slurm.restarrays import Listing, Part, Tasks, attempt_order, listing, merged, split, whole_array
 from westward.slurm.restarrays import accounted as accounted_of
@@ -92,40 +91,7 @@ class RestClient:
         return self._told(restdata.account, user, known, diag, conf)
 
     def limits(self) -> Limits:
-        partitions = self._rest.call("GET", "slurm", "partitions/")
-        meta, user = partitions["meta"], self._user
-        own: list[Content] = []
-        others: list[Content] = []
-        of_qos: list[Content] = []
-        jobs: list[Content] = []
-        unread = ""
-        if meta["plugin"].get("accounting_storage") != "accounting_storage/none":
-            try:
-                own = self._accounting("associations/", {"user": user})["associations"]
-                of_qos = self._accounting("qos/", {})["qos"]
-                others = self._accounts_above(own)
-                jobs = self._scan()
-            except Unreachable as error:
-                own, of_qos, unread = [], [], unaccounted(error)
-        told = self._told(
-            restlimits.limits, user, meta["slurm"]["cluster"], partitions["partitions"], of_qos, own, others, jobs
-        )
-        if unread:
-            told = replace(told, notes=(unread,))
-        if not self._rest.speaks("v0.0.45"):
-            return told
-        return self._told(restlimits.with_settings, told, self._rest.call("GET", "slurm", "conf")["slurm_conf"])
-
-    def _accounts_above(self, own: Sequence[Content]) -> list[Content]:
-        """The accounts of these associations as a whole, and those above them."""
-        found: dict[str, Content] = {}
-        wanted = {str(each["account"]) for each in own}
-        while wanted:
-            answer = self._accounting("associations/", {"account": ",".join(sorted(wanted))})["associations"]
-            whole = {str(each["account"]): each for each in answer if not each["user"]}
-            found |= whole
-            wanted = {str(each["parent_account"]) for each in whole.values()} - found.keys() - {""}
-        return list(found.values())
+        return self._told(restlimits.read, self._user, self._rest, self._accounting, self._scan)
 
     def try_out(self, submission: Submission) -> Trial:
         raise NotOffered(
