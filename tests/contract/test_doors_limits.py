@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,16 +13,19 @@ import pytest
 from contract.clusters import wait_until
 from contract.doors import DOORS, MIB, Opened, through
 from westward.errors import SiteRefused
-from westward.jobs.allowance import asked, findings, worst
+from westward.jobs.allowance import findings, worst
+from westward.jobs.asking import asked
 from westward.model.decision import Cost, Offer
-from westward.model.job import JobSpec, Launcher, new_key
+from westward.model.job import Array, JobSpec, Launcher, new_key
 from westward.model.limits import Cap, Verdict
 from westward.model.resources import Resources
+from westward.slurm import restlimits
 from westward.slurm.script import render
 
 pytestmark = pytest.mark.lab
 
 SHELLS = [door for door in DOORS if door[1] == "shell"]
+RESTS = [door for door in DOORS if door[1] == "rest"]
 SMALL = Resources(mem_bytes=64 * MIB, walltime_s=120)
 
 
@@ -116,6 +120,22 @@ def test_an_accounts_limit_and_what_a_partition_asks_for(opened: Opened):
         assert limits.groups == ("researcher",) and limits.notes == ()
     if (opened.cluster, opened.door) != ("v2411", "rest"):
         assert limits.enforced == {"associations", "limits", "qos"}
+
+
+@through("limits", doors=RESTS)
+def test_of_a_long_queue_what_is_held_is_not_counted_and_a_note_says_so(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(restlimits, "SCAN_AT_MOST", 0)
+    with a_qos(opened, "MaxJobsPerUser=9", "MaxSubmitJobsPerUser=9", "MaxTRESPerUser=cpu=9") as name:
+        spec, offer = wish(opened, name)
+        later = replace(spec, array=Array.parse("0-2"), begin_at=datetime.now(UTC) + timedelta(days=40))
+        held = replace(spec, idempotent=False)
+        wanted = [render(each, offer, opened.site, new_key()) for each in (spec, spec, later, held)]
+        opened.judge.wait(opened.submit(*wanted)[:2], "RUNNING")
+        now = Cap("MaxJobsPerUser", 9, "", 2), Cap("MaxSubmitJobsPerUser", 9, "", 5), Cap("MaxTRESPerUser", 9, "cpu", 2)
+        wait_until(lambda: set(opened.client.limits().qos[name].caps) == set(now), "slurmdbd tells otherwise")
+        assert "4 jobs are in the queue" in opened.client.limits().notes[-1]
 
 
 @through("limits", doors=SHELLS)

@@ -46,7 +46,7 @@ def by_rest(release: str = OLD) -> Limits:
         told("qos", "qos"),
         told("associations_user", "associations"),
         [*told("associations_account", "associations"), *told("associations_root", "associations")],
-        told("jobs", "jobs"),
+        limitjson.Own(limitjson.in_queue("researcher", told("jobs", "jobs"))),
     )
 
 
@@ -104,6 +104,7 @@ class TestShell:
         assert found.enforced == {"associations", "limits", "qos"}
         assert found.refuses_beyond_partition is True
         assert found.groups == ("researcher", "staff")
+        assert (found.default_partition, found.max_array_size) == ("gpu", 1001)
         assert found.notes == ()
 
     def test_where_slurmctld_shows_no_counts_they_are_unknown_and_never_zero(self, version: str) -> None:
@@ -148,6 +149,7 @@ class TestRest:
     def test_what_cannot_be_read_is_said(self, release: str) -> None:
         found = by_rest(release)
         assert (found.groups, found.enforced, found.refuses_beyond_partition) == (None, None, None)
+        assert found.default_partition == (None if release == OLD else "gpu")
         assert found.notes == (limitjson.UNSAID, limitjson.UNSHARED)
 
 

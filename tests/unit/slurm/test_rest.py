@@ -23,6 +23,7 @@ from westward.errors import AccessRefused, SiteRefused, Unreachable, WestwardErr
 from westward.model.job import JobChange, JobState, Submission
 from westward.model.limits import Cap
 from westward.model.site import RestDoor
+from westward.slurm import restlimits
 from westward.slurm.client import InDoubt, Known, NotOffered, OtherCluster
 from westward.slurm.rest import RestClient
 from westward.slurm.restcall import DATA_PARSERS, IN_FLIGHT
@@ -75,11 +76,39 @@ class TestLimits:
         slurmrestd.on("GET slurmdb/associations/?user", "limits_associations_user").on("GET slurm/jobs/", "limits_jobs")
         slurmrestd.on("GET slurmdb/associations/?account=research", "limits_associations_account")
         slurmrestd.on("GET slurmdb/associations/?account=root", "limits_associations_root")
+        slurmrestd.on("GET slurm/jobs/state/", "jobs_state")
         limits = client.limits()
         assert [(each.account, each.user) for each in limits.charges] == [
             ("research", "researcher"), ("research", ""), ("root", ""),
         ]  # fmt: skip
         assert Cap("MaxSubmitJobsPerUser", 2, "", 2.0) in limits.qos["capped"].caps
+
+    @pytest.mark.parametrize("release", [OLD, NEW])
+    def test_of_a_long_queue_the_users_own_jobs_are_taken_from_slurmdbd(
+        self, slurmrestd: Slurmrestd, client: RestClient, release: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Captured with a job that runs, four array tasks that do, one that waits and one of seven tasks; one will begin in an hour."""
+        monkeypatch.setattr(restlimits, "SCAN_AT_MOST", 10)
+        slurmrestd.release, slurmrestd.versions = release, ("v0.0.42",) if release == OLD else ("v0.0.45",)
+        slurmrestd.on("GET slurm/partitions/", "limits_partitions").on("GET slurmdb/qos/", "limits_qos")
+        slurmrestd.on("GET slurmdb/associations/?user", "limits_associations_user")
+        slurmrestd.on("GET slurmdb/associations/?account=research", "limits_associations_account")
+        slurmrestd.on("GET slurmdb/associations/?account=root", "limits_associations_root")
+        slurmrestd.on("GET slurm/conf", "conf" if release == NEW else HTML)
+        records = body_of("limits_jobs_accounted", release)["jobs"]
+        gone = dict(records[0], job_id=999)  # slurmdbd takes it to run still
+        slurmrestd.on("GET slurmdb/jobs/", content("limits_jobs_accounted", release, jobs=[*records, gone]))
+        listed = [{"job_id": str(record["job_id"]), "state": ["RUNNING"]} for record in records]
+        others = [{"job_id": str(number), "state": ["PENDING"]} for number in range(100, 110)]
+        slurmrestd.on("GET slurm/jobs/state/", content("jobs_state", release, jobs=[*listed, *others]))
+        limits = client.limits()
+        (own,) = [each for each in limits.charges if each.user and each.account == "research"]
+        used = {cap.name: cap.used for cap in own.caps if cap.name in ("MaxJobs", "MaxSubmitJobs")}
+        assert used == {"MaxJobs": 5.0, "MaxSubmitJobs": 14.0}
+        assert "18 jobs are in the queue" in limits.notes[-1] and "is held" in limits.notes[-1]
+        (asked,) = slurmrestd.asked("GET /slurmdb/v0.0.4" + ("2" if release == OLD else "5") + "/jobs/")
+        assert "users=researcher" in asked.path and asked.path.count("state=") == 3
+        assert not [request for request in slurmrestd.requests if request.path.endswith("/jobs/")]
 
     @pytest.mark.parametrize(("release", "size"), [(OLD, None), (NEW, 1001)])
     def test_without_slurmdbd_there_are_those_of_partitions_and_the_newest_tells_that_of_arrays(

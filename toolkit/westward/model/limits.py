@@ -93,6 +93,7 @@ class Limits:
         charges: the user's own associations, and the accounts above them.
         max_array_size: MaxArraySize: one more than the highest index of an array; None where the door cannot tell.
         max_script_bytes: max_script_size of SchedulerParameters; None where it is not set, or the door cannot tell.
+        default_partition: where a job goes that names none; None where the door cannot tell.
         notes: what could not be read, in a sentence each.
     """
 
@@ -108,6 +109,7 @@ class Limits:
     mem_per_cpu_mib: int | None = None
     max_array_size: int | None = None
     max_script_bytes: int | None = None
+    default_partition: str | None = None
     notes: tuple[str, ...] = ()
 
 

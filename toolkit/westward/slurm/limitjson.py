@@ -6,13 +6,14 @@ What others use of a shared limit is in no answer of slurmrestd's, and before da
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from westward.model.job import JobState
 from westward.model.limits import Cap, Charge, Limits, Qos, Rules
 from westward.slurm.clustertext import script_bytes
+from westward.slurm.restarrays import task_indices
 from westward.slurm.restdata import array_id, plain_number
 from westward.slurm.text import size
 
@@ -49,24 +50,56 @@ _GROUP_TRES = {
 }
 # as sacctmgr prints them
 _FLAGS = {"DENY_LIMIT": "DenyOnLimit", "OVERRIDE_PARTITION_QOS": "OverPartQOS"}
+_STARTED = frozenset({JobState.RUNNING, JobState.SUSPENDED})
 UNSHARED = "slurmrestd does not tell what others use of the limits that are shared with them"
+MANY = (
+    "{count:,} jobs are in the queue, more than are read through slurmrestd, which does not tell yours from others': what of yours is held or "
+    "waits for another job is not counted"
+)
 UNSAID = "slurmrestd does not tell here which limits the cluster enforces: all are taken to be"
+
+
+class Mine(NamedTuple):
+    """What a record of a job of the user's own takes: `tasks` jobs in the queue, and if it has started, a job and resources."""
+
+    qos: str
+    account: str
+    started: bool
+    tasks: int
+    tres: Mapping[str, int]
+
+
+def in_queue(user: str, jobs: Iterable[Record]) -> Iterator[Mine]:
+    """The answer of slurmctld's /jobs/."""
+    for job in jobs:
+        state = JobState.of(job["job_state"])
+        if job["user_name"] == user and not state.final:
+            started = state in _STARTED
+            tres = dict(_text_tres(str(job["tres_alloc_str"]))) if started else {}
+            yield Mine(str(job["qos"]), str(job["account"]), started, _tasks(job), tres)
+
+
+def in_accounting(jobs: Iterable[Record], queued: Container[int]) -> Iterator[Mine]:
+    """The answer of slurmdbd's /jobs/ for one user and the states that are not final; of those records the ones that are still queued."""
+    for job in jobs:
+        if job["job_id"] in queued:
+            state = JobState.of(job["state"]["current"])
+            tasks = len(task_indices(job["array"])) or 1
+            tres = {_tres(entry): int(entry["count"]) for entry in job["tres"]["allocated"]}
+            yield Mine(str(job["qos"]), str(job["account"]), state in _STARTED, tasks, tres)
 
 
 class Own:
     """What the user's own jobs take, by QOS and by account: jobs and resources of those that run, and how many are in the queue at all."""
 
-    def __init__(self, user: str, jobs: Iterable[Record]) -> None:
+    def __init__(self, jobs: Iterable[Mine]) -> None:
         self._counts: Counter[tuple[str, str, str, str]] = Counter()
         for job in jobs:
-            state = JobState.of(job["job_state"])
-            if job["user_name"] != user or state.final:
-                continue
-            for key in (("qos", str(job["qos"])), ("account", str(job["account"]))):
-                self._counts[(*key, "queued", "")] += _tasks(job)
-                if state in (JobState.RUNNING, JobState.SUSPENDED):
+            for key in (("qos", job.qos), ("account", job.account)):
+                self._counts[(*key, "queued", "")] += job.tasks
+                if job.started:
                     self._counts[(*key, "jobs", "")] += 1
-                    for tres, count in _text_tres(str(job["tres_alloc_str"])):
+                    for tres, count in job.tres.items():
                         self._counts[(*key, "tres", tres)] += count
 
     def used(self, kind: str, name: str, cap: str, tres: str) -> float | None:
@@ -97,6 +130,10 @@ def _text_tres(text: str) -> Iterator[tuple[str, int]]:
             yield tres, size(value) // MIB if tres == "mem" and not value.isdecimal() else size(value)
 
 
+def _tres(entry: Record) -> str:
+    return f"{entry['type']}/{entry['name']}" if entry["name"] else str(entry["type"])
+
+
 def _at(record: Record, path: str) -> Any:
     for key in path.split("/"):
         record = record[key]
@@ -112,7 +149,7 @@ def _caps(
             yield Cap(cap, value, "", own.used(kind, name, cap, "") if own else None)
     for cap, path in lists.items():
         for entry in _at(record, path):
-            tres = f"{entry['type']}/{entry['name']}" if entry["name"] else str(entry["type"])
+            tres = _tres(entry)
             yield Cap(cap, int(entry["count"]), tres, own.used(kind, name, cap, tres) if own else None)
 
 
@@ -219,10 +256,9 @@ def limits(
     of_qos: Sequence[Record],
     own_records: Sequence[Record],
     others: Sequence[Record],
-    jobs: Iterable[Record],
+    own: Own,
 ) -> Limits:
     """All of it."""
-    own = Own(user, jobs)
     default = next((each["account"] for each in own_records if each["is_default"] and each["cluster"] == cluster), None)
     found = charges(user, cluster, own_records, others, own)
     return Limits(
@@ -231,5 +267,6 @@ def limits(
         qos=qos(of_qos, own),
         charges=found,
         default_account=default,
+        default_partition=next((each["name"] for each in partitions if "DEFAULT" in each.get("flags", ())), None),
         notes=(UNSAID, UNSHARED) if found else (),
     )

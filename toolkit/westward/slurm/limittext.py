@@ -269,6 +269,9 @@ def limits(
         qos=qos(of_qos, known, default),
         charges=charges(assoc, user, known),
         default_account=default or None,
+        default_partition=next(
+            (line_pairs(line)["PartitionName"] for line in partition.splitlines() if " Default=YES" in line), None
+        ),
         groups=tuple(groups.split()),
         enforced=frozenset() if words == "none" else frozenset(words.split(",")),
         refuses_beyond_partition=told.get("EnforcePartLimits", "NO") != "NO",

@@ -91,7 +91,7 @@ class RestClient:
         return self._told(restdata.account, user, known, diag, conf)
 
     def limits(self) -> Limits:
-        return self._told(restlimits.read, self._user, self._rest, self._accounting, self._scan)
+        return self._told(restlimits.read, self._user, self._rest, self._accounting, self._listing, self._scan)
 
     def try_out(self, submission: Submission) -> Trial:
         raise NotOffered(
