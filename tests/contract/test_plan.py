@@ -67,6 +67,41 @@ def test_a_quota_that_fills_up_is_foreseen_and_submit_says_which_it_is(clusters:
     assert elsewhere.status == 0 and f"elsewhere {clusters.site('west')}/gpu: refused" in elsewhere.out
 
 
+def test_a_quota_is_foreseen_for_a_sweep_and_for_a_script_as_for_a_job(
+    clusters: Lab, quota: Judge, tmp_path: Path
+) -> None:
+    """Two jobs may be there, and one may run: of three arrays that go there one by one two are let in, if each is one job."""
+    west = ["--site", clusters.site("west")]
+    words = ["command", "command=[sleep,60]", "mem=10M", *west, "-m"]
+    said = westward("plan", *words, "walltime=5,6,7")
+    assert said.status == 2, said
+    assert "limits, of 3 jobs: 1 refused; 2 within" in said.out
+    assert "1 of 3 points would be refused" in said.err and "MaxSubmitJobs is 2, 2 in use, asked: 1" in said.err
+    fits = westward("plan", *words, "walltime=5,6")
+    assert (fits.status, "limits: all 2 jobs within" in fits.out) == (0, True), fits
+    # the array is cut in two, and the second part has no room
+    cut = westward("plan", *words, "env.N=1,2,3", "--json")
+    assert cut.status == 2
+    assert [(job["points"], job["limits"]["verdict"]) for job in json.loads(cut.out)["jobs"]] == [
+        ([0, 1], "ok"),
+        ([2], "refused"),
+    ]
+    # as foreseen
+    done = westward("submit", *words, "walltime=5,6,7", "--json")
+    assert done.status == 2
+    assert [bool(job["error"]) for job in json.loads(done.out)["jobs"]] == [False, False, True]
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n#SBATCH --time=5 --mem=10M\nhostname\n")
+    plan = westward("route", "--plan", *west, str(script))
+    assert (
+        plan.status == 2 and "limits     refused:" in plan.out and "MaxSubmitJobs is 2, 2 in use, asked: 1" in plan.out
+    )
+    quota.root("scancel", "--user=researcher")
+    wait_until(lambda: not quota.root("squeue", "-h", "-u", "researcher"), "they do not go")
+    plan = westward("route", "--plan", *west, str(script))
+    assert plan.status == 0 and "limits     within all" in plan.out, plan
+
+
 def test_what_has_changed_since_the_last_submission(clusters: Lab, submit, tmp_path, monkeypatch):
     job = submit(*JOB, "--site", clusters.site("west"))
     same = westward("plan", *JOB, "--site", clusters.site("west"), "--diff")

@@ -15,6 +15,7 @@ import yaml
 from unit.federation.worlds import SITES
 from unit.slurm.fakes import FakeSlurm, said
 from westward.directories import config_dir
+from westward.slurm import limittext
 from westward.store.ledger import Ledger, Phase
 
 
@@ -29,7 +30,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     made.program("scontrol", f'for word; do last=$word; done; [ "$1" = release ] || cat {folder}/$last.txt')
     made.program("sacct", "")
     made.program("squeue", "")
-    made.program("sacctmgr", "")
+    made.program("id", "echo researcher")
+    made.program("sacctmgr", f"case $4 in user) echo research;; *) cat {folder}/$4.txt;; esac")
+    may_submit(made)
     made.program(
         "sbatch",
         'if grep -q -e --size=666 -e --mem=666M; then echo "sbatch: error: Batch job submission failed: Invalid account" >&2; exit 1; fi\n'
@@ -45,6 +48,18 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
     sites.mkdir(parents=True)
     (sites / "west.yaml").write_text(yaml.safe_dump(site))
     return made
+
+
+def may_submit(slurm: FakeSlurm, most: str = "", used: int = 0, max_wall: str = "") -> None:
+    """What the researcher may have there: so many jobs, of which some are there already, and so long a time each."""
+    columns = limittext.CHARGE_FORMAT.split(",")
+    row = {"account": "research", "qos": "normal", "maxsubmitjobs": most, "maxwall": max_wall}
+    (slurm.folder / "assoc.txt").write_text("|".join(row.get(name, "") for name in columns) + "\n")
+    (slurm.folder / "qos.txt").write_text("normal" + "|" * limittext.QOS_FORMAT.count(",") + "\n")
+    (slurm.folder / "users=researcher.txt").write_text(
+        "QOS=normal(1) GrpJobs=N(0)\n"
+        f"ClusterName=v2411 Account=research UserName=researcher(1001) Partition= MaxSubmitJobs={most or 'N'}({used})\n"
+    )
 
 
 def westward(*words: str) -> subprocess.CompletedProcess[str]:
@@ -173,7 +188,37 @@ class TestPlan:
         for number, asks in ((1, "1 node with 1 CPU, 2 GiB, 5 min"), (2, "2 nodes with 1 CPU, 2 GiB each, 5 min")):
             (line,) = lines(done.stdout, asks)
             assert line.split()[:4] == [str(number), "2", "west", "gpu"]
+        assert "limits: all 2 jobs within" in done.stdout
         assert slurm.calls("sbatch") == []
+        assert len([call for call in slurm.calls("scontrol") if "assoc_mgr" in call]) == 1, "the limits are read once"
+
+    def test_each_job_is_held_beside_the_limits_those_counted_that_go_before_it(self, slurm: FakeSlurm) -> None:
+        may_submit(slurm, most="7", used=2, max_wall="01:00:00")
+        overrides = ["walltime=2:00:00,5,6,7", "size=16,32", "-m"]
+        done = westward("plan", "gemm", *overrides)
+        assert done.returncode == 2
+        assert "limits, of 4 jobs: 2 refused; 1 accepted, but never started; 1 within" in done.stdout
+        (line,) = lines(done.stdout, "MaxSubmitJobs ")
+        assert line.split()[:3] == ["3-4", "west", "refused"] and line.split("MaxSubmitJobs")[1].split()[:3] == [
+            "7",
+            "6",
+            "2",
+        ]
+        (line,) = lines(done.stdout, "MaxWall")
+        assert line.split()[:4] == ["1", "west", "never", "starts"]
+        assert "4 of 8 points would be refused:" in done.stderr
+        assert "walltime=6 size=16: site 'west' would refuse this job" in done.stderr
+        assert "MaxSubmitJobs is 7, 6 in use, asked: 2" in done.stderr and "westward cancel" in done.stderr
+        told = sweep_of(westward("plan", "gemm", *overrides, "--json"))
+        assert [job["limits"]["verdict"] for job in told["jobs"]] == ["never starts", "ok", "refused", "refused"]
+        assert told["jobs"][1]["limits"]["findings"] == [] and told["jobs"][1]["limits"]["within"] > 3
+
+    def test_where_the_limits_cannot_be_read_that_is_said(self, slurm: FakeSlurm) -> None:
+        slurm.program("sacctmgr", "echo 'sacctmgr: error: Sending PersistInit msg: Connection refused' >&2; exit 1")
+        done = westward("plan", "gemm", "size=16,32", "-m")
+        assert done.returncode == 0
+        assert "limits: the job is within all that are set" in done.stdout
+        assert "'west': the limits of QOS and accounts cannot be read now" in done.stderr
 
     def test_what_fits_nowhere_is_shown_beside_what_does(self, slurm: FakeSlurm) -> None:
         done = westward("plan", "gemm", "nodes=1,64", "-m")

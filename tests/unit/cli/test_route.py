@@ -10,10 +10,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from unit.federation.test_foresight import ACCOUNT, LIMITS, Door
 from unit.federation.worlds import catalogue, cluster, site, snapshot
 from westward.cli import main, route
-from westward.errors import InputError, NotFound
-from westward.federation import deciding
+from westward.errors import InputError, NotFound, SiteRefused, Unreachable
+from westward.federation import deciding, foresight
+from westward.model.limits import Cap, Charge, Qos, Trial
 from westward.model.sitemap import SiteMap
 
 SCRIPT = """#!/bin/bash
@@ -45,6 +47,54 @@ def test_a_plan_lists_what_ties_the_script_to_its_site(script: Path) -> None:
     ]
     assert (said["site"], said["portable"], said["arguments"]) == ("west", False, ["a"])
     assert westward("--plan", "--site", "west", str(script)).stdout.count("module load gcc") == 1
+
+
+def asked_of(site: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the sites say when they are asked about limits and a trial."""
+    ask = foresight.ask_about
+    monkeypatch.setattr(route, "ask_about", lambda spec, offer, at: ask(spec, offer, at, lambda _: site))  # type: ignore[arg-type,return-value]
+
+
+def test_a_plan_lists_the_limits_and_what_a_script_does_not_say_is_unknown(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.write_text("#!/bin/sh\n#SBATCH --account=physics --ntasks=8\nhostname\n")
+    caps = Cap("MaxWall", 60), Cap("MaxTRESPerJob", 4, "cpu"), Cap("MaxJobsPerUser", 9, "", 1.0)
+    charge = Charge("physics", "u", "", "physics", ("normal",))
+    asked_of(
+        Door(replace(LIMITS, qos={"normal": Qos("normal", caps)}, charges=(charge,), default_partition="gpu")),
+        monkeypatch,
+    )
+    done = westward("--plan", "--site", "west", str(script))
+    assert done.exit_code == 0, done.exception
+    assert "limits     accepted, but never started: QOS normal: MaxTRESPerJob cpu is 4, asked: 8" in done.stdout
+    assert "by sbatch --test-only, on west-n1" in done.stdout
+    said = json.loads(westward("--plan", "--json", "--site", "west", str(script)).stdout)["limits"]
+    told = {each["limit"]: (each["verdict"], each["asked"]) for each in said["findings"]}
+    assert told["QOS normal: MaxWall"] == ("unknown", "not known")
+    assert told["QOS normal: MaxJobsPerUser"] == ("ok", "1")
+    assert (said["verdict"], said["partition"]) == ("never starts", "gpu")
+
+
+@pytest.mark.parametrize("door", [
+    Door(replace(LIMITS, qos={"normal": Qos("normal", (Cap("MaxSubmitJobsPerUser", 2, "", 2.0),))})),
+    Door(trial=Trial(refusal="MaxSubmitJobsPerUser")),
+])  # fmt: skip
+def test_what_its_site_would_refuse_ends_as_submit_would(
+    script: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_of(door, monkeypatch)
+    done = westward("--plan", "--site", "west", "-A", ACCOUNT, str(script))
+    assert isinstance(done.exception, SiteRefused) and done.exception.exit_code == 2
+    assert "would refuse this job" in str(done.exception) and "MaxSubmitJobsPerUser" in str(done.exception)
+    assert "limits     " in done.stdout
+
+
+def test_a_site_that_does_not_answer_is_a_note(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Unreachable("site 'west': nobody answers")
+    asked_of(Door(silent, silent), monkeypatch)
+    done = westward("--plan", "--site", "west", str(script))
+    assert done.exit_code == 0 and "limits     its limits cannot be read: site 'west': nobody answers" in done.stdout
 
 
 def test_options_of_sbatch_and_our_own_may_be_mixed(script: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_chosen_site_is_tried_and_the_others_are_only_asked_for_their_limits
     assert [(other.site, other.verdict) for other in told.others] == [("east", Verdict.NEVER)]
     assert (len(west.tried), len(east.tried)) == (1, 0)
     assert told.start.tested == 0.0
-    assert refusal(told) is None
+    assert refusal(told.limits, told.trial) is None
 
 
 def test_a_site_that_does_not_answer_is_a_note_and_no_failure() -> None:
@@ -87,7 +87,7 @@ def test_a_site_that_does_not_answer_is_a_note_and_no_failure() -> None:
     assert told.limits.verdict is Verdict.UNKNOWN
     assert told.limits.notes == ("its limits cannot be read: site 'west': nobody answers",)
     assert told.notes == ("sbatch --test-only did not answer: site 'west': nobody answers",)
-    assert (told.trial, told.start.tested, refusal(told)) == (None, None, None)
+    assert (told.trial, told.start.tested, refusal(told.limits, told.trial)) == (None, None, None)
 
 
 def test_a_site_without_a_shell_says_that_it_cannot_be_tried() -> None:
@@ -96,7 +96,8 @@ def test_a_site_without_a_shell_says_that_it_cannot_be_tried() -> None:
 
 
 def test_a_full_quota_is_what_submit_would_end_with() -> None:
-    problem = refusal(planned(Door(capped(Cap("MaxSubmitJobsPerUser", 2, "", 2)))))
+    told = planned(Door(capped(Cap("MaxSubmitJobsPerUser", 2, "", 2))))
+    problem = refusal(told.limits, told.trial)
     assert problem is not None
     assert problem.exit_code == 2
     assert "QOS normal: MaxSubmitJobsPerUser is 2, 2 in use, asked: 1" in str(problem)
@@ -104,13 +105,14 @@ def test_a_full_quota_is_what_submit_would_end_with() -> None:
 
 
 def test_what_only_the_cluster_knows_to_refuse_is_said_in_its_words() -> None:
-    problem = refusal(planned(Door(trial=Trial(refusal="Invalid feature specification"))))
+    told = planned(Door(trial=Trial(refusal="Invalid feature specification")))
+    problem = refusal(told.limits, told.trial)
     assert problem is not None and "Invalid feature specification" in str(problem)
 
 
 def test_what_waits_is_not_refused() -> None:
     told = planned(Door(capped(Cap("MaxJobsPerUser", 1, "", 1))))
-    assert (told.limits.verdict, refusal(told)) == (Verdict.WAITS, None)
+    assert (told.limits.verdict, refusal(told.limits, told.trial)) == (Verdict.WAITS, None)
 
 
 def test_what_a_job_takes_is_for_its_whole_time_limit_and_all_tasks_of_an_array() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from unit.federation.worlds import job, site
-from westward.jobs.allowance import Asked, asked, findings, most_submitted, worst
+from westward.jobs.allowance import findings, findings_in_turn, most_submitted, worst
+from westward.jobs.asking import Asked, asked
 from westward.model.decision import Cost, Offer
 from westward.model.job import Array
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
@@ -90,6 +91,24 @@ def test_an_array_counts_with_each_of_its_tasks() -> None:
     wants = replace(WANTS, tasks=10)
     assert verdict(Cap("MaxSubmitJobsPerUser", 12, "", 3), wants) is Verdict.REFUSED
     assert verdict(Cap("MaxSubmitJobsPerUser", 13, "", 3), wants) is Verdict.OK
+
+
+def test_jobs_that_are_taken_count_against_those_behind_them() -> None:
+    """Of 9 jobs 2 are there: 4 and 3 more fit, 5 between them do not, and what is refused takes no room."""
+    limits = with_qos(Cap("MaxSubmitJobsPerUser", 9, "", 2), Cap("MaxJobsPerUser", 3, "", 2))
+    told = findings_in_turn([replace(WANTS, tasks=tasks) for tasks in (4, 5, 3, 1)], limits)
+    assert [worst(found) for found in told] == [Verdict.OK, Verdict.REFUSED, Verdict.OK, Verdict.REFUSED]
+    (full,) = [finding for finding in told[3] if finding.verdict is Verdict.REFUSED]
+    assert (full.value, full.used, full.asked) == ("9", "9", "1")
+
+
+def test_a_limit_of_each_account_counts_the_jobs_of_that_account() -> None:
+    other = Charge("teaching", "u", "", "teaching", ("normal",))
+    limits = with_qos(Cap("MaxSubmitJobsPerAccount", 2, "", 0), charges=(OWN, other, WHOLE))
+    told = findings_in_turn(
+        [replace(WANTS, account=name, tasks=2) for name in ("teaching", "research", "research")], limits
+    )
+    assert [worst(found) for found in told] == [Verdict.OK, Verdict.OK, Verdict.REFUSED]
 
 
 class TestWhichCounts:

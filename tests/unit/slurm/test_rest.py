@@ -105,7 +105,7 @@ class TestLimits:
         (own,) = [each for each in limits.charges if each.user and each.account == "research"]
         used = {cap.name: cap.used for cap in own.caps if cap.name in ("MaxJobs", "MaxSubmitJobs")}
         assert used == {"MaxJobs": 5.0, "MaxSubmitJobs": 14.0}
-        assert "18 jobs are in the queue" in limits.notes[-1] and "is held" in limits.notes[-1]
+        assert "18 jobs are listed there" in limits.notes[-1] and "is held" in limits.notes[-1]
         (asked,) = slurmrestd.asked("GET /slurmdb/v0.0.4" + ("2" if release == OLD else "5") + "/jobs/")
         assert "users=researcher" in asked.path and asked.path.count("state=") == 3
         assert not [request for request in slurmrestd.requests if request.path.endswith("/jobs/")]

@@ -15,26 +15,33 @@ from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.board import watch_many
 from westward.cli.budgets import left_lines
+from westward.cli.limits import jobs_limits_line, jobs_limits_notes, jobs_limits_table, met_facts
 from westward.cli.sweepshow import counted, jobs_table, planned_facts, refuse, submitted_facts, tell_sweep
 from westward.errors import JobFailed, WestwardError
-from westward.federation.sweeping import Submitted, SweepPlan, plan_sweep, submit_sweep
+from westward.federation.checking import Checked, refused
+from westward.federation.sweeping import Submitted, SweepPlan, check_plan, plan_sweep, submit_sweep
 from westward.federation.templatepoints import template_points
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.sweepstate import missing, whereabouts
+from westward.model.limits import Verdict
 from westward.model.site import Catalogue
 from westward.store.ledger import Job, Ledger
 
 
 def plan_points(template: str, overrides: Sequence[str], site: str | None, as_json: bool) -> None:
-    """Show where each point goes and what it costs there, and the jobs that they become.
+    """Show where each point goes and what it costs there, the jobs that they become, and the limits that these meet.
 
     Raises:
-        SweepFailed: some of them cannot be submitted.
+        OverBudget: all together would spend too much.
+        SweepFailed: some of them cannot be submitted, or their sites would refuse them.
     """
-    plan = _planned(template, overrides, site, load_catalogue())
+    catalogue = load_catalogue()
+    plan = _planned(template, overrides, site, catalogue)
+    with show.err.status("asking the sites for their limits"):
+        checks = check_plan(plan, catalogue)
     if as_json:
-        show.print_json(_plan_facts(plan))
+        show.print_json(_plan_facts(plan, checks))
     else:
         rows = zip(plan.points, plan.decisions, range(len(plan.points)), strict=True)
         show.out.print(
@@ -43,9 +50,33 @@ def plan_points(template: str, overrides: Sequence[str], site: str | None, as_js
         if plan.jobs:
             show.out.print(jobs_table(plan))
         show.out.print(_summary(plan), soft_wrap=True)
+        _tell_limits(checks)
         _tell_notes(plan)
     _pay(plan, as_json)
     refuse(_problems(plan), "cannot be submitted")
+    refuse(_refused(plan, checks), "would be refused")
+
+
+def _tell_limits(checks: Sequence[Checked]) -> None:
+    if not checks:
+        return
+    show.out.print(jobs_limits_line(checks), soft_wrap=True)
+    table = jobs_limits_table(checks)
+    if table is not None:
+        show.out.print(table)
+    for note in jobs_limits_notes(checks):
+        show.tell_note(note)
+
+
+def _refused(plan: SweepPlan, checks: Sequence[Checked]) -> list[tuple[str, WestwardError | None]]:
+    """Of each point, why its site would refuse the job that it is in."""
+    reasons = {
+        place: refused(checked)
+        for job, checked in zip(plan.jobs, checks, strict=True)
+        if checked.verdict is Verdict.REFUSED
+        for place in job.points
+    }
+    return [(point.label, reasons.get(place)) for place, point in enumerate(plan.points)]
 
 
 def _pay(plan: SweepPlan, as_json: bool) -> None:
@@ -136,8 +167,8 @@ def _outcomes(plan: SweepPlan, done: Submitted) -> list[tuple[str, object]]:
     return [(point.label, found[place]) for place, point in enumerate(plan.points)]
 
 
-def _plan_facts(plan: SweepPlan) -> dict[str, Any]:
-    """What --json says of a plan: its jobs, and of each point its job's place among them."""
+def _plan_facts(plan: SweepPlan, checks: Sequence[Checked]) -> dict[str, Any]:
+    """What --json says of a plan: its jobs with the limits that they meet, and of each point its job's place among them."""
     facts = {id(decision): show.decision_facts(decision) for decision in plan.decisions}
     job_of = {place: number for number, job in enumerate(plan.jobs) for place in job.points}
     points = []
@@ -146,7 +177,8 @@ def _plan_facts(plan: SweepPlan) -> dict[str, Any]:
         problem = {"error": str(error), "next_step": error.next_step, "exit_code": error.exit_code} if error else {}
         told = {"overrides": point.overrides, "error": None, "job": job_of.get(place), **problem}
         points.append(told | facts[id(decision)])
-    return {"jobs": [planned_facts(job) for job in plan.jobs], "notes": plan.notes, "points": points}
+    jobs = [planned_facts(job) | {"limits": met_facts(checked)} for job, checked in zip(plan.jobs, checks, strict=True)]
+    return {"jobs": jobs, "notes": plan.notes, "points": points}
 
 
 def _summary(plan: SweepPlan) -> str:

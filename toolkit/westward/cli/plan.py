@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from westward.catalogue.budgets import project_named
@@ -15,10 +14,11 @@ from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.arguments import Multirun, Overrides, SiteOption, TemplateName
 from westward.cli.budgets import left_facts, left_lines
+from westward.cli.limits import limits_facts, limits_line, limits_table
 from westward.cli.multirun import plan_points
 from westward.errors import InputError, WestwardError
 from westward.federation.deciding import decide
-from westward.federation.foresight import LEAST_STARTS, Checked, Foresight, foresee, refusal
+from westward.federation.foresight import LEAST_STARTS, Foresight, foresee, refusal
 from westward.federation.router import chosen_offer
 from westward.jobs.budgeting import Budgeting, Left
 from westward.jobs.difference import Difference, difference
@@ -31,7 +31,6 @@ from westward.model.units import format_duration
 from westward.slurm.script import render
 from westward.store.ledger import Ledger
 
-_STYLES = {Verdict.REFUSED: "red", Verdict.NEVER: "red", Verdict.WAITS: "yellow", Verdict.UNKNOWN: "magenta"}
 _KEY = "k" * KEY_LENGTH
 
 
@@ -80,13 +79,13 @@ def plan(
     else:
         for line in (*foresight_lines(foreseen, decision), *(f"  budget   {line}" for line in money.lines())):
             show.out.print(Text(show.printable(line)), soft_wrap=True)
-        if any(finding.verdict is not Verdict.OK for finding in foreseen.limits.findings):
+        if foreseen.limits.met:
             show.out.print(limits_table(foreseen.limits))
         if diff:
             _show_difference(changed, template)
         else:
             _show_script(submission.script, offer.site)
-    problem = money.problem or refusal(foreseen)
+    problem = money.problem or refusal(foreseen.limits, foreseen.trial)
     if problem is not None:
         raise problem
 
@@ -232,51 +231,13 @@ def _start(foreseen: Foresight) -> str:
     return "; ".join(parts)
 
 
-def limits_line(checked: Checked) -> str:
-    """What becomes of the job by a site's limits, in one line."""
-    if not checked.findings:
-        return "; ".join(checked.notes) or "none could be read"
-    kinds = [finding.verdict for finding in checked.findings]
-    unknown = kinds.count(Verdict.UNKNOWN)
-    more = f", {unknown} cannot be told" if unknown else ""
-    bad = next((finding for finding in checked.findings if finding.verdict is checked.verdict), None)
-    if checked.verdict is Verdict.OK or bad is None:
-        return (
-            f"within all {len(kinds)} that are set{more}"
-            if not unknown
-            else f"within {len(kinds) - unknown} of {len(kinds)} that are set{more}"
-        )
-    words = {
-        Verdict.REFUSED: "refused",
-        Verdict.NEVER: "accepted, but never started",
-        Verdict.WAITS: "accepted, and waits",
-    }
-    return f"{words[checked.verdict]}: {bad}"
-
-
-def limits_table(checked: Checked) -> Table:
-    """The limits that the job meets, and those of which nothing is known."""
-    made = show.table(f"limits met at {checked.site}", "verdict", "limit", "is", "in use", "asked", "what to do")
-    for finding in checked.findings:
-        if finding.verdict is not Verdict.OK:
-            cells = (finding.limit, finding.value, finding.used or "-", finding.asked, finding.remedy or "-")
-            made.add_row(
-                Text(finding.verdict, style=_STYLES.get(finding.verdict, "")),
-                *(Text(show.printable(cell)) for cell in cells),
-            )
-    return made
-
-
 def foresight_facts(foreseen: Foresight) -> dict[str, Any]:
     """What --json says of all that."""
 
-    def limits(checked: Checked) -> dict[str, Any]:
-        return asdict(checked) | {"verdict": checked.verdict}
-
     return {
         "effort": asdict(foreseen.effort),
-        "limits": limits(foreseen.limits),
-        "limits_elsewhere": [limits(other) for other in foreseen.others],
+        "limits": limits_facts(foreseen.limits),
+        "limits_elsewhere": [limits_facts(other) for other in foreseen.others],
         "start": asdict(foreseen.start),
         "test_only": asdict(foreseen.trial) if foreseen.trial else None,
         "plan_notes": list(foreseen.notes),

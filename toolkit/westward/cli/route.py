@@ -13,10 +13,12 @@ from rich.text import Text
 
 from westward.catalogue.load import load_catalogue
 from westward.cli import complete, show
+from westward.cli.limits import limits_facts, limits_line, limits_table
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import InputError
+from westward.federation.checking import Checked
 from westward.federation.deciding import Routed, decide_script
-from westward.federation.foresight import trial_words, try_at
+from westward.federation.foresight import ask_about, refusal, trial_words
 from westward.federation.router import chosen_offer
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.lifecycle import Jobs
@@ -193,22 +195,39 @@ def _show_plan(routed: Routed, catalogue: Catalogue, as_json: bool) -> None:
     offer = chosen_offer(routed.decision)
     site = catalogue.sites[offer.site]
     submission = render(routed.spec, offer, site, "k" * KEY_LENGTH)
-    with show.err.status(f"asking {site.name} to try it"):
-        trial, notes = try_at(routed.spec, offer, site)
+    with show.err.status(f"asking {site.name} for its limits, and to try it"):
+        limits, trial, notes = ask_about(routed.spec, offer, site)
     if as_json:
-        tried = {"test_only": asdict(trial) if trial else None, "plan_notes": list(notes)}
+        tried = {
+            "limits": limits_facts(limits),
+            "test_only": asdict(trial) if trial else None,
+            "plan_notes": list(notes),
+        }
         show.print_json(_facts(routed, site, submission) | tried)
     else:
-        _print_plan(routed, catalogue, submission, [*([trial_words(trial)] if trial else []), *notes])
+        start = [*([trial_words(trial)] if trial else []), *notes]
+        _print_plan(routed, catalogue, submission, start, limits)
     Budgeting(Ledger()).check([(routed.spec, routed.decision)])
+    problem = refusal(limits, trial)
+    if problem is not None:
+        raise problem
 
 
-def _print_plan(routed: Routed, catalogue: Catalogue, submission: Submission, start: Sequence[str]) -> None:
+def _print_plan(
+    routed: Routed, catalogue: Catalogue, submission: Submission, start: Sequence[str], limits: Checked
+) -> None:
     if routed.decision.policy != "home":
         show.out.print(show.decision_table(routed.decision, routed.spec.name))
     site = catalogue.sites[chosen_offer(routed.decision).site]
-    for line in (*_summary(routed, site, submission), *(f"  start      {said}" for said in start)):
+    foreseen = [
+        *(f"  start      {said}" for said in start),
+        f"  limits     {limits_line(limits)}",
+        *(f"  note       {note}" for note in (limits.notes if limits.findings else ())),
+    ]
+    for line in (*_summary(routed, site, submission), *foreseen):
         show.out.print(Text(show.printable(line)), soft_wrap=True)
+    if limits.met:
+        show.out.print(limits_table(limits))
     show.out.print(_options_table(routed.spec))
     if routed.found:
         show.out.print(_obstacles_table(routed, catalogue))

@@ -6,17 +6,17 @@ Sites are only asked, all at the same time. One that does not answer is a note, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from westward.errors import SiteRefused, WestwardError
-from westward.jobs.allowance import asked, findings, worst
+from westward.federation.checking import Checked, Connect, Told, check, refused
 from westward.model.decision import Decision, Offer
 from westward.model.effort import Effort, effort
 from westward.model.job import KEY_LENGTH, JobSpec
-from westward.model.limits import Finding, Limits, Trial, Verdict
+from westward.model.limits import Trial
 from westward.model.site import Catalogue, Figure, Site
 from westward.model.tres import chip_type
 from westward.model.units import format_duration
@@ -27,21 +27,6 @@ from westward.slurm.script import render
 LEAST_STARTS = 5
 # the part of the earlier jobs that the band leaves out at each end
 TAIL = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The limits of one site beside the job. `notes` says what could not be read, or why nothing could."""
-
-    site: str
-    partition: str
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> Verdict:
-        """What becomes of the job there; UNKNOWN where no limit could be read."""
-        return worst(self.findings) if self.findings else Verdict.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +71,7 @@ def foresee(
     offer: Offer,
     catalogue: Catalogue,
     earlier: Sequence[tuple[float, float]] = (),
-    connect: Callable[[Site], SlurmClient] = open_client,
+    connect: Connect = open_client,
 ) -> Foresight:
     """Ask the sites that have an offer about their limits, and the chosen one to try the job.
 
@@ -135,38 +120,27 @@ def estimated(offer: Offer, catalogue: Catalogue) -> tuple[str, ...]:
 
 
 def _ask(
-    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient], *, try_it: bool
+    spec: JobSpec, offer: Offer, site: Site, connect: Connect, *, try_it: bool
 ) -> tuple[Checked, Trial | None, tuple[str, ...]]:
     """What one site says; a note instead where it says nothing."""
     try:
         client = connect(site)
     except WestwardError as error:
-        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",)), None, ()
+        return check(spec, offer, site, error), None, ()
     with client:
-        checked = _check(spec, offer, site, client)
+        try:
+            told: Told = client.limits()
+        except WestwardError as error:
+            told = error
         trial, notes = _try(spec, offer, site, client) if try_it else (None, ())
-    return checked, trial, notes
+    return check(spec, offer, site, told), trial, notes
 
 
-def _check(spec: JobSpec, offer: Offer, site: Site, client: SlurmClient) -> Checked:
-    try:
-        limits: Limits = client.limits()
-    except WestwardError as error:
-        return Checked(site.name, offer.partition, (), (f"its limits cannot be read: {error}",))
-    found = findings(asked(spec, offer, site, limits), limits)
-    return Checked(site.name, offer.partition, tuple(found), limits.notes)
-
-
-def try_at(
-    spec: JobSpec, offer: Offer, site: Site, connect: Callable[[Site], SlurmClient] = open_client
-) -> tuple[Trial | None, tuple[str, ...]]:
-    """What a site's `sbatch --test-only` says of a job; a note instead where it says nothing."""
-    try:
-        client = connect(site)
-    except WestwardError as error:
-        return None, (f"sbatch --test-only did not answer: {error}",)
-    with client:
-        return _try(spec, offer, site, client)
+def ask_about(
+    spec: JobSpec, offer: Offer, site: Site, connect: Connect = open_client
+) -> tuple[Checked, Trial | None, tuple[str, ...]]:
+    """A site's limits beside a job, and what its `sbatch --test-only` says of it; a note instead where it says nothing."""
+    return _ask(spec, offer, site, connect, try_it=True)
 
 
 def trial_words(trial: Trial) -> str:
@@ -199,16 +173,11 @@ def foreseen_between(foreseen_s: float, earlier: Sequence[tuple[float, float]]) 
     return max(0.0, foreseen_s + low), max(0.0, foreseen_s + high)
 
 
-def refusal(foresight: Foresight) -> SiteRefused | None:
-    """What submit would end with at the chosen site, as far as its limits and its own trial say; None where it would be taken."""
-    refused = [finding for finding in foresight.limits.findings if finding.verdict is Verdict.REFUSED]
-    site = foresight.offer.site
-    if refused:
-        said = "; ".join(map(str, refused))
-        return SiteRefused(f"site '{site}' would refuse this job: {said}", refused[0].remedy)
-    if foresight.trial is not None and foresight.trial.refusal:
-        return SiteRefused(
-            f"site '{site}' would refuse this job: {foresight.trial.refusal}",
-            f"ask for what is there: westward site show {site}",
-        )
-    return None
+def refusal(limits: Checked, trial: Trial | None) -> SiteRefused | None:
+    """What submit would end with at a site, as far as its limits and its own trial say; None where it would be taken."""
+    if trial is None or not trial.refusal:
+        return refused(limits)
+    return refused(limits) or SiteRefused(
+        f"site '{limits.site}' would refuse this job: {trial.refusal}",
+        f"ask for what is there: westward site show {limits.site}",
+    )

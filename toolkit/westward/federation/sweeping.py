@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from westward.errors import InputError, WestwardError
-from westward.federation.checking import Connect, Told, read_limits
+from westward.federation.checking import Checked, Connect, Told, check_all, read_limits
 from westward.federation.grouping import (
     SCRIPT_BYTES,
     Most,
@@ -26,7 +26,8 @@ from westward.federation.grouping import (
 )
 from westward.federation.router import chosen_offer, route_all
 from westward.federation.snapshot import Snapshot, take_snapshot
-from westward.jobs.allowance import asked, most_submitted
+from westward.jobs.allowance import most_submitted
+from westward.jobs.asking import asked
 from westward.jobs.lifecycle import Jobs
 from westward.model.decision import Decision, Offer, Policy
 from westward.model.job import KEY_LENGTH, JobSpec, Task, new_key
@@ -58,7 +59,7 @@ class SweepPlan:
     problems: Mapping[int, WestwardError]
     jobs: tuple[Planned, ...]
     notes: tuple[str, ...] = ()
-    limits: Told = field(default_factory=dict)
+    limits: Mapping[str, Told] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,14 @@ def plan_sweep(
     return SweepPlan(tuple(points), tuple(decisions), problems, tuple(jobs), tuple(notes), limits)
 
 
+def check_plan(plan: SweepPlan, catalogue: Catalogue, connect: Connect = open_client) -> list[Checked]:
+    """The limits of its site beside each job of a plan, those counted that are submitted before it; nothing is asked twice."""
+    wanted = [(job.spec, chosen_offer(job.decision)) for job in plan.jobs]
+    missing = {offer.site for _, offer in wanted} - plan.limits.keys()
+    told = {**plan.limits, **read_limits(missing, catalogue, connect)}
+    return check_all(wanted, catalogue.sites, told)
+
+
 def _no_offer(decision: Decision, site: str | None) -> WestwardError:
     try:
         chosen_offer(decision, site)
@@ -139,7 +148,7 @@ def _unrenderable(job: Planned, catalogue: Catalogue) -> WestwardError | None:
 
 def _limits(
     points: Sequence[Point], decisions: Sequence[Decision], catalogue: Catalogue, connect: Connect
-) -> tuple[Told, list[str]]:
+) -> tuple[dict[str, Told], list[str]]:
     """What the sites say of their limits, where several points go there; and what had to be assumed."""
     if len(points) < 2:
         return {}, []
@@ -157,7 +166,7 @@ def _limits(
     return limits, notes
 
 
-def _most(told: Limits | WestwardError | None, site: Site, spec: JobSpec, offer: Offer) -> Most:
+def _most(told: Told | None, site: Site, spec: JobSpec, offer: Offer) -> Most:
     """How much goes into one array there. Indices count from 0, so it has as many tasks as MaxArraySize says."""
     if not isinstance(told, Limits):
         return Most(site.max_array_size or MAX_ARRAY_SIZE)
@@ -166,7 +175,7 @@ def _most(told: Limits | WestwardError | None, site: Site, spec: JobSpec, offer:
     return Most(max(1, min(tasks, at_once if at_once is not None else tasks)), told.max_script_bytes or SCRIPT_BYTES)
 
 
-def _too_many(jobs: Iterable[Planned], limits: Told, catalogue: Catalogue) -> list[str]:
+def _too_many(jobs: Iterable[Planned], limits: Mapping[str, Told], catalogue: Catalogue) -> list[str]:
     """Where more jobs go to a site than it takes of one user at once."""
     counts: dict[tuple[str, int], int] = {}
     for job in jobs:

@@ -7,103 +7,58 @@ a limit of its own is taken and never started, or refused where its QOS has Deny
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from westward.model.decision import Offer
-from westward.model.job import JobSpec
+from westward.jobs.asking import MIB, Asked
 from westward.model.limits import Cap, Charge, Finding, Limits, Qos, Rules, Verdict
-from westward.model.site import Site
-from westward.model.tres import chip_kind, chip_type
-from westward.model.units import format_bytes, format_duration, format_walltime, whole_minutes_s
+from westward.model.units import format_bytes, format_duration, format_walltime
 
-MIB = 1024**2
 # a user's own limit, by the name that an association has for it
 _SAME = {"MaxJobsPerUser": "MaxJobs", "MaxSubmitJobsPerUser": "MaxSubmitJobs"}
 _SUBMIT = ("MaxSubmitJobs", "MaxSubmitJobsPerUser", "MaxSubmitJobsPerAccount", "GrpSubmitJobs")
 _JOBS = ("MaxJobs", "MaxJobsPerUser", "MaxJobsPerAccount", "GrpJobs")
 _AT_ONCE = ("MaxTRESPerUser", "MaxTRESPerAccount", "GrpTRES")
 _MINUTES = ("GrpTRESMins", "GrpTRESRunMins", "MaxTRESRunMinsPerUser")
-# what a job asks of these is not known where it does not say so
-_UNKNOWN = frozenset({"cpu", "mem", "billing", "energy", "vmem", "pages", "fs/disk"})
+_ORDER = {verdict: place for place, verdict in enumerate(Verdict)}
+# jobs by the limit that they count against, and its account where it is one of each account
+Ahead = Mapping[tuple[str, str | None], int]
+NOTHING: Ahead = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a job asks of a cluster, in the cluster's terms.
+def findings(job: Asked, limits: Limits, ahead: Ahead = NOTHING) -> list[Finding]:
+    """Every limit that is set, beside what the job asks; the worst first.
 
-    Attributes:
-        account, qos: None where the cluster's default counts.
-        tres: on all nodes together, memory in MiB; without "mem" or "cpu" where it is not known what the job gets.
-        tasks: jobs that the cluster counts: one, or as many as an array has tasks. What one takes is in `tres`.
+    Args:
+        ahead: what jobs that are submitted before this one add to what counts.
     """
-
-    partition: str
-    account: str | None
-    qos: str | None
-    nodes: int
-    cpus_per_node: int
-    mem_per_node_mib: int | None
-    minutes: int
-    tres: Mapping[str, int]
-    tasks: int = 1
-
-    def on_a_node(self, tres: str) -> int | None:
-        """The same on one node; None where it is not known."""
-        count = self.count(tres)
-        return None if count is None else -(-count // self.nodes)
-
-    def count(self, tres: str) -> int | None:
-        """How much of a TRES; None where it is not known."""
-        if tres in self.tres:
-            return self.tres[tres]
-        return None if tres in _UNKNOWN else 0
-
-
-def asked(spec: JobSpec, offer: Offer, site: Site, limits: Limits) -> Asked:
-    """What a job would ask of the site of an offer; `limits` say what memory it gets where it names none."""
-    resources = spec.resources.at(offer.granted)
-    nodes, cpus = resources.nodes, resources.cpus_per_node
-    mem = -(-resources.mem_bytes // MIB) if resources.mem_bytes else _default_mem(limits, offer.partition, cpus)
-    tres = {"node": nodes}
-    if "exclusive" not in spec.options:  # otherwise it gets all that its nodes have
-        tres |= {"cpu": nodes * cpus} | ({"mem": nodes * mem} if mem is not None else {})
-    if resources.accelerators and offer.chip:
-        kind, count = f"gres/{chip_kind(offer.chip)}", resources.accelerator_count
-        tres |= {kind: count, f"{kind}:{chip_type(offer.chip)}": count}
-    return Asked(
-        partition=offer.partition,
-        account=site.account_for(spec.account),
-        qos=site.qos_for(spec.qos),
-        nodes=nodes,
-        cpus_per_node=cpus,
-        mem_per_node_mib=mem,
-        minutes=whole_minutes_s(resources.walltime_s) // 60,
-        tres=tres,
-        tasks=spec.array.tasks if spec.array else 1,
-    )
-
-
-def _default_mem(limits: Limits, partition: str, cpus: int) -> int | None:
-    rules = limits.partitions.get(partition)
-    for of in (rules, limits) if rules else (limits,):
-        if of.mem_per_node_mib:
-            return of.mem_per_node_mib
-        if of.mem_per_cpu_mib:
-            return of.mem_per_cpu_mib * cpus
-    return None
-
-
-def findings(job: Asked, limits: Limits) -> list[Finding]:
-    """Every limit that is set, beside what the job asks; the worst first."""
     rules = limits.partitions.get(job.partition)
-    found = list(_of_partition(job, rules, limits)) if rules else []
     charge = _charge(job, limits)
     qos = _qos(job, charge, limits)
+    found = list(_of_partition(job, rules, limits) if rules else _partition_unknown(job, limits))
     found += _who(job, charge, qos, limits)
-    found += _of_caps(job, charge, qos, limits)
-    order = list(Verdict)
-    return sorted(found, key=lambda finding: order.index(finding.verdict))
+    found += _of_caps(job, charge, qos, limits, ahead)
+    return sorted(found, key=lambda finding: _ORDER[finding.verdict])
+
+
+def findings_in_turn(jobs: Iterable[Asked], limits: Limits) -> list[list[Finding]]:
+    """The same of jobs that are submitted one after another: each that is taken counts against what those behind it may submit."""
+    ahead: Counter[tuple[str, str | None]] = Counter()
+    found = []
+    for job in jobs:
+        of_job = findings(job, limits, ahead)
+        found.append(of_job)
+        if worst(of_job) is not Verdict.REFUSED:
+            for finding in of_job:
+                if finding.limit.endswith(_SUBMIT):
+                    ahead[_counter(finding.limit, job)] += job.tasks
+    return found
+
+
+def _counter(limit: str, job: Asked) -> tuple[str, str | None]:
+    """Where a job counts: a limit of each account has a count for each."""
+    return limit, job.account if limit.endswith("PerAccount") else None
 
 
 def most_submitted(job: Asked, limits: Limits) -> int | None:
@@ -164,6 +119,13 @@ def _who(job: Asked, charge: Charge | None, qos: str | None, limits: Limits) -> 
 # --- partitions -------------------------------------------------------------------------------------------------------
 
 
+def _partition_unknown(job: Asked, limits: Limits) -> Iterator[Finding]:
+    """Where it is not known which partition's limits count: none is named, several are, or the cluster tells of none of that name."""
+    if limits.partitions:
+        named = ", ".join(sorted(limits.partitions))
+        yield Finding(Verdict.UNKNOWN, "partition", named, job.partition or "the cluster's default", remedy="name one")
+
+
 def _of_partition(job: Asked, rules: Rules, limits: Limits) -> Iterator[Finding]:
     beyond = Verdict.REFUSED if limits.refuses_beyond_partition else Verdict.NEVER
     of = f"partition {rules.name}"
@@ -182,10 +144,9 @@ def _of_partition(job: Asked, rules: Rules, limits: Limits) -> Iterator[Finding]
             yield Finding(verdict, f"{of}: {name}", of_value, told, remedy=remedy if verdict is not Verdict.OK else "")
 
     wall = rules.max_walltime_s
-    limit = format_walltime(wall) if wall is not None else ""
-    yield from most(
-        "MaxTime", wall, job.minutes * 60, format_walltime(job.minutes * 60), limit, f"walltime={limit} or less"
-    )
+    limit, asked = (format_walltime(each or 0) for each in (wall, (job.minutes or 0) * 60))
+    if job.minutes is not None:  # what names no time gets no more than its partition allows
+        yield from most("MaxTime", wall, job.minutes * 60, asked, limit, f"walltime={limit} or less")
     yield from most(
         "MaxNodes", rules.max_nodes, job.nodes, str(job.nodes), str(rules.max_nodes), f"nodes={rules.max_nodes} or less"
     )
@@ -203,9 +164,10 @@ def _of_partition(job: Asked, rules: Rules, limits: Limits) -> Iterator[Finding]
         "MaxMemPerNode", mem, wanted, _amount("mem", wanted or 0), _amount("mem", mem or 0), f"mem={mem}M or less"
     )
     if rules.min_nodes > 1:
-        verdict = beyond if job.nodes < rules.min_nodes else Verdict.OK
+        verdict = Verdict.UNKNOWN if job.nodes is None else beyond if job.nodes < rules.min_nodes else Verdict.OK
         remedy = f"nodes={rules.min_nodes} or more" if verdict is not Verdict.OK else ""
-        yield Finding(verdict, f"{of}: MinNodes", str(rules.min_nodes), str(job.nodes), remedy=remedy)
+        told = str(job.nodes) if job.nodes is not None else "not known"
+        yield Finding(verdict, f"{of}: MinNodes", str(rules.min_nodes), told, remedy=remedy)
     yield from _admitted(job, rules, limits, beyond)
 
 
@@ -237,11 +199,12 @@ def _admitted(job: Asked, rules: Rules, limits: Limits, beyond: Verdict) -> Iter
 # --- QOS and associations ---------------------------------------------------------------------------------------------
 
 
-def _of_caps(job: Asked, charge: Charge | None, qos: str | None, limits: Limits) -> Iterator[Finding]:
+def _of_caps(job: Asked, charge: Charge | None, qos: str | None, limits: Limits, ahead: Ahead) -> Iterator[Finding]:
     denies = any("DenyOnLimit" in each.flags for each in _of_qos(job, qos, limits))
     alone = Verdict.REFUSED if denies else Verdict.NEVER
     for whose, cap in _caps(job, charge, qos, limits):
-        yield _finding(job, whose, _counted(cap, job, limits), alone)
+        limit = f"{whose}: {cap.name}" + (f" {cap.tres}" if cap.tres else "")
+        yield _finding(job, limit, _counted(cap, job, limits, ahead.get(_counter(limit, job), 0)), alone)
 
 
 def _caps(job: Asked, charge: Charge | None, qos: str | None, limits: Limits) -> Iterator[tuple[str, Cap]]:
@@ -282,15 +245,15 @@ def _above(charge: Charge | None, limits: Limits) -> list[Charge]:
     return found
 
 
-def _counted(cap: Cap, job: Asked, limits: Limits) -> Cap:
-    """The cap with what counts; of an account other than the default one the door does not tell."""
-    other = cap.name.endswith("PerAccount") and job.account not in (None, limits.default_account)
-    return Cap(cap.name, cap.value, cap.tres) if other else cap
+def _counted(cap: Cap, job: Asked, limits: Limits, ahead: int) -> Cap:
+    """The cap with what counts, jobs ahead of this one too; of an account other than the default one the door does not tell."""
+    if cap.name.endswith("PerAccount") and job.account not in (None, limits.default_account):
+        return replace(cap, used=None)
+    return replace(cap, used=cap.used + ahead) if ahead and cap.used is not None else cap
 
 
-def _finding(job: Asked, whose: str, cap: Cap, alone: Verdict) -> Finding:
+def _finding(job: Asked, limit: str, cap: Cap, alone: Verdict) -> Finding:
     """One cap beside the job; `alone` is what becomes of a job that is beyond it by itself."""
-    limit = f"{whose}: {cap.name}" + (f" {cap.tres}" if cap.tres else "")
     wanted = _wanted(job, cap)
     value = _shown(cap, cap.value)
     used = _shown(cap, cap.used) if cap.used is not None else ""
@@ -309,7 +272,9 @@ def _wanted(job: Asked, cap: Cap) -> int | None:
         return job.minutes
     count = job.on_a_node(cap.tres.lower()) if cap.name == "MaxTRESPerNode" else job.count(cap.tres.lower())
     minutes = cap.name in _MINUTES or cap.name == "MaxTRESMinsPerJob"
-    return None if count is None else count * job.minutes if minutes else count
+    if count is None or not minutes:
+        return count
+    return None if job.minutes is None else count * job.minutes
 
 
 def _verdict(job: Asked, cap: Cap, wanted: int, alone: Verdict) -> Verdict:

@@ -23,7 +23,8 @@ from typing import Any, Self, TypeVar
 
 from westward.errors import NotFound, OverBudget, SiteRefused, StorageError, WestwardError
 from westward.jobs import dependencies, steps, watching
-from westward.jobs.allowance import asked, findings
+from westward.jobs.allowance import findings
+from westward.jobs.asking import asked
 from westward.jobs.budgeting import Budgeting
 from westward.jobs.provenance import origin
 from westward.jobs.side_by_side import side_by_side

@@ -53,7 +53,7 @@ _FLAGS = {"DENY_LIMIT": "DenyOnLimit", "OVERRIDE_PARTITION_QOS": "OverPartQOS"}
 _STARTED = frozenset({JobState.RUNNING, JobState.SUSPENDED})
 UNSHARED = "slurmrestd does not tell what others use of the limits that are shared with them"
 MANY = (
-    "{count:,} jobs are in the queue, more than are read through slurmrestd, which does not tell yours from others': what of yours is held or "
+    "{count:,} jobs are listed there, more than are read through slurmrestd, which does not tell yours from others': what of yours is held or "
     "waits for another job is not counted"
 )
 UNSAID = "slurmrestd does not tell here which limits the cluster enforces: all are taken to be"
