@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_what_has_changed_since_the_last_submission(clusters: Lab, submit, tmp_p
     (tmp_path / "job" / "never.yaml").write_text("# @package _global_\ndefaults: [/job/command]\nname: never\n")
     monkeypatch.setenv("WESTWARD_CONF", str(tmp_path))
     assert "was submitted before" in westward("plan", "never", "--diff").out
+
+
+def test_what_a_job_ran_before_it_was_put_back_is_spent_too(clusters: Lab, project: str):
+    """Put back after some seconds, it runs again to its end: the project has spent what sacct has of both attempts."""
+    judge = Judge(clusters, "west")
+    words = ["command", "command=[sleep,6]", "accelerators=any:4", "walltime=10", "requeue=true", f"project={project}"]
+    job = westward("submit", *words, "--site", clusters.site("west"), "--json").json
+    number = job["slurm_job_id"]
+    judge.wait([number], "RUNNING")
+    time.sleep(3)
+    judge.root("scontrol", "requeue", str(number))
+    wait_until(lambda: judge.state(number) == "PENDING", lambda: judge.job(number))
+    judge.root("scontrol", "update", f"jobid={number}", "starttime=now")  # Slurm would wait for two minutes
+    assert westward("watch", job["key"]).status == 0
+    elapsed = judge.root("sacct", "-X", "-D", "-n", "-P", "-j", str(number), "-o", "ElapsedRaw").split()
+    assert len(elapsed) == 2 and min(map(int, elapsed)) >= 2, elapsed
+    (left,) = json.loads(westward("budgets", "--json").out)
+    # started and ended are whole seconds
+    assert abs(left["spent"]["accelerator_hours"] - 4 * sum(map(int, elapsed)) / 3600) < 4 * 1.5 / 3600
 
 
 def test_of_two_at_once_one_has_what_the_project_has_left(clusters: Lab, project: str):

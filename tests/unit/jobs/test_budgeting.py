@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from unit.jobs.world import World, a_job, decision, many, submit
+from unit.federation.worlds import NOW
+from unit.jobs.world import SILENT, World, a_job, decision, many, submit
 from westward.catalogue.budgets import budgets_file, load_projects, project_named
 from westward.cli.budgets import left_lines, notes
-from westward.errors import InputError, NotFound, OverBudget
-from westward.jobs import budgeting
+from westward.errors import InputError, NotFound, OverBudget, WestwardError
+from westward.jobs import budgeting, watching
 from westward.jobs.budgeting import Budgeting, Left
 from westward.jobs.template import compose_job
 from westward.model.budget import Amounts, Caps, Project
 from westward.model.checkpoint import Checkpoint
 from westward.model.effort import planned
-from westward.model.job import Array
+from westward.model.job import Array, Attempt, JobState, Usage
+from westward.slurm.client import NotOffered
 from westward.store.ledger import Phase
 
 LLM = Project("llm", Caps(100.0, None, None, "CNY"), datetime.now(UTC) - timedelta(days=1))
@@ -137,6 +139,69 @@ class TestOfAProject:
         assert left.use.reserved.money == pytest.approx(cost())
         assert (left.use.spent, left.use.jobs) == (Amounts(), 1)
         assert left.asked.money == pytest.approx(cost())
+
+    @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.NODE_FAIL])
+    def test_what_a_job_ran_before_its_cluster_put_it_back_is_spent_too(
+        self, world: World, state: JobState, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An hour's limit: 50 min until its node failed, 30 until it was preempted, 15 to its end."""
+        monkeypatch.setattr(watching, "FINAL_AFTER", timedelta(0))
+        made = submit(world, project="llm")
+        last = NOW + timedelta(hours=3)
+        world.cluster.set(1, state, started_at=last, ended_at=last + timedelta(minutes=15), restarts=2)
+        record = world.cluster.jobs[1]
+        world.cluster.attempts = [
+            Attempt(replace(record, started_at=NOW), Usage(3000, {})),
+            Attempt(replace(record, started_at=NOW + timedelta(hours=1)), Usage(1800, {})),
+        ]  # the accounting has not heard of the last start
+        for _ in range(2):
+            world.jobs().refresh([made])
+        (use,) = world.ledger.used(LLM).values()
+        assert use.spent.money == pytest.approx(cost() * (50 + 30 + 15) / 60)
+        assert use.reserved == Amounts()
+        assert world.cluster.asked.count("history") == 1, "once it is known it is not asked for again"
+
+    def test_of_an_array_each_task_counts_with_its_attempts(self, world: World) -> None:
+        made = submit(world, project="llm", array=Array.parse("0-1"))
+        tasks = {JobState.COMPLETED: 2}
+        start, end = NOW, NOW + timedelta(minutes=60)
+        world.cluster.set(1, JobState.COMPLETED, started_at=start, ended_at=end, restarts=1, tasks=tasks)
+        record = world.cluster.jobs[1]
+        world.cluster.attempts = [
+            Attempt(record, Usage(minutes * 60, {}), task=task) for task, minutes in ((0, 30), (1, 12), (0, 9))
+        ]
+        world.jobs().refresh([made])
+        (use,) = world.ledger.used(LLM).values()
+        assert use.spent.money == pytest.approx(2 * cost() * (60 + 30 / 2) / 60)
+
+    def test_a_job_that_is_cancelled_while_it_waits_again_has_spent_what_it_ran(self, world: World) -> None:
+        made = submit(world, project="llm")
+        world.cluster.set(1, JobState.CANCELLED, ended_at=NOW + timedelta(hours=2), restarts=1)
+        record = world.cluster.jobs[1]
+        world.cluster.attempts = [
+            Attempt(replace(record, started_at=NOW), Usage(600, {})),
+            Attempt(record, Usage(0, {})),
+        ]
+        world.jobs().refresh([made])
+        (use,) = world.ledger.used(LLM).values()
+        assert use.spent.money == pytest.approx(cost() / 6)
+
+    @pytest.mark.parametrize("told", [[], NotOffered("no"), SILENT])
+    def test_where_the_accounting_does_not_tell_it_counts_with_its_whole_limit(
+        self, world: World, told: list[Attempt] | WestwardError
+    ) -> None:
+        made = submit(world, project="llm")
+        world.cluster.attempts = told
+        world.cluster.set(1, JobState.COMPLETED, started_at=NOW, ended_at=NOW + timedelta(minutes=6), restarts=1)
+        world.jobs().refresh([made])
+        (use,) = world.ledger.used(LLM).values()
+        assert use.spent.money == pytest.approx(cost())
+
+    def test_a_job_of_no_project_is_not_asked_about(self, world: World) -> None:
+        made = submit(world)
+        world.cluster.set(1, JobState.COMPLETED, started_at=NOW, ended_at=NOW, restarts=1)
+        world.jobs().refresh([made])
+        assert "history" not in world.cluster.asked
 
     def test_hours_count_whatever_the_sites_charge_in(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         hours = Project("llm", Caps(accelerator_hours=5.0), LLM.since)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Self
 
 import pytest
@@ -15,7 +16,7 @@ from westward.federation.router import route
 from westward.jobs import steps
 from westward.jobs.lifecycle import Jobs, Step
 from westward.model.decision import TERMS, Decision, Policy
-from westward.model.job import JobSpec, JobState, JobStatus, Submission
+from westward.model.job import Attempt, JobSpec, JobState, JobStatus, Submission
 from westward.model.limits import Limits
 from westward.model.site import Site
 from westward.slurm.client import InDoubt, Known, Poll
@@ -54,6 +55,7 @@ class Cluster:
         backlog: what slurmctld owes slurmdbd, or why it cannot be told.
         talkative: a poll tells of every job, as that of a door that was just opened does of arrays.
         allowance: what its user may have there, or why that cannot be told.
+        attempts: the records of its accounting, oldest first, or why they cannot be told.
     """
 
     jobs: dict[int, JobStatus] = field(default_factory=dict)
@@ -67,6 +69,8 @@ class Cluster:
     backlog: int | WestwardError = 0
     talkative: bool = False
     allowance: Limits | WestwardError = field(default_factory=lambda: Limits("u", {}, max_array_size=1001))
+
+    attempts: list[Attempt] | WestwardError = field(default_factory=list)
 
     def accept(self, submission: Submission) -> int:
         job_id, self.next_id = self.next_id, self.next_id + 1
@@ -177,6 +181,12 @@ class Client:
         if isinstance(self.cluster.backlog, WestwardError):  # slurmdbd is down
             return Poll(changed, frozenset(), dict.fromkeys(gone, str(self.cluster.backlog)))
         return Poll(changed, gone)
+
+    def history(self, since: datetime, names: Collection[str] = ()) -> list[Attempt]:
+        self._arriving("history")
+        if isinstance(self.cluster.attempts, WestwardError):
+            raise self.cluster.attempts
+        return [each for each in self.cluster.attempts if each.status.name in names]
 
     def limits(self) -> Limits:
         self._arriving("limits")

@@ -20,7 +20,7 @@ OLDER = Path(__file__).parents[2] / "data" / "ledger"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture(params=["version-1", "version-2"])
+@pytest.fixture(params=["version-1", "version-2", "version-3"])
 def old(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A ledger that an older version wrote."""
     file = tmp_path / "old.sqlite"
@@ -103,7 +103,7 @@ def test_one_of_another_version_is_not_touched(database: Fresh, version: int) ->
     ledger = database.ledger()
     with ledger._database.transaction() as db:
         db.write("UPDATE schema SET version = :version", version=version)
-    with pytest.raises(StorageError, match=rf"another version of Westward \(schema {version}, not 3\)") as caught:
+    with pytest.raises(StorageError, match=rf"another version of Westward \(schema {version}, not 4\)") as caught:
         database.ledger()
     assert ("move the file away" if database.embedded else "another database") in caught.value.next_step
 

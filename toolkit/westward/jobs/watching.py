@@ -7,14 +7,14 @@ answered so for a while, slurmdbd answers, and slurmctld owes it nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from westward.errors import WestwardError
 from westward.jobs.side_by_side import side_by_side
-from westward.model.job import JobState, JobStatus
+from westward.model.job import Attempt, JobState, JobStatus
 from westward.slurm.client import Known, SlurmClient
-from westward.store.ledger import Ledger, Watched
+from westward.store.ledger import Ledger, Restarted, Watched
 
 # a job that nobody knows is LOST only after this long: clocks differ, and records are on their way
 LOST_AFTER = timedelta(minutes=2)
@@ -68,9 +68,46 @@ def _ask(ledger: Ledger, client: SlurmClient, watched: Sequence[Watched]) -> int
         }
     )
     ledger.ended(lasted, not_seen_since=now - FINAL_AFTER)
+    _count_earlier_attempts(ledger, client, ended | lasted)
     for key in missing.keys() & lasted:  # its cluster has forgotten a job that had ended
         del missing[key]
     return len(seen) + len(lasted) + _record_missing(ledger, client, missing, now)
+
+
+def _count_earlier_attempts(ledger: Ledger, client: SlurmClient, keys: Collection[str]) -> None:
+    """What jobs that have ended ran before they were put back, which the accounting alone keeps, and a project pays for. Where it
+    does not answer that stays unknown."""
+    jobs = ledger.restarted(keys)
+    if not jobs:
+        return
+    since = datetime.fromtimestamp(min(job.created_at for job in jobs), UTC) - CLOCKS_DIFFER
+    try:
+        told = client.history(since, [job.slurm_name for job in jobs])
+    except WestwardError:
+        return
+    attempts: dict[str, list[Attempt]] = {}
+    for attempt in told:
+        attempts.setdefault(attempt.status.name, []).append(attempt)
+    ledger.ran_before(
+        {job.key: _ran_before(job, attempts[job.slurm_name]) for job in jobs if job.slurm_name in attempts}
+    )
+
+
+def _ran_before(job: Restarted, attempts: Sequence[Attempt]) -> float:
+    """Seconds that the attempts before the last one ran; of an array each of its tasks on average."""
+    last: dict[int | None, Attempt] = {attempt.task: attempt for attempt in attempts}
+    earlier = (
+        attempt
+        for attempt in attempts
+        if (attempt is not last[attempt.task] if attempt.task is not None else _before(attempt, job.started_at))
+    )
+    return sum(attempt.usage.elapsed_s for attempt in earlier) / job.tasks
+
+
+def _before(attempt: Attempt, start: float | None) -> bool:
+    """Whether it began before that start. The record of the last attempt itself may not be there yet."""
+    began = attempt.status.started_at
+    return began is not None and (start is None or began.timestamp() < start)
 
 
 def _newest_of_each_id(watched: Sequence[Watched]) -> tuple[dict[int, Watched], dict[str, tuple[Watched, str]]]:

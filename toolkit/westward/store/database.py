@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from westward.errors import StorageError
 
-VERSION = 3  # of the tables
+VERSION = 4  # of the tables
 WAIT_S = 30  # how long one who writes waits for another one
 
 

@@ -23,11 +23,11 @@ from westward.model.job import KEY_ALPHABET, KEY_LENGTH, JobState, JobStatus
 from westward.store import leases, owner, rows, spending
 from westward.store.database import Connection, open_database
 from westward.store.leases import Lease
-from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, SiteWord, Watched
+from westward.store.rows import OPEN, SENT_AGAIN, UNSETTLED, Intent, Job, Phase, Restarted, SiteWord, Watched
 from westward.store.sweeps import Sweeps
 
 __all__ = [
-    "CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "SiteWord", "Watched", "ledger_file",
+    "CLAIM_LASTS", "OPEN", "UNSETTLED", "Intent", "Job", "Lease", "Ledger", "Phase", "Restarted", "SiteWord", "Watched", "ledger_file",
 ]  # fmt: skip
 
 _KEYS_AT_ONCE = 10_000  # PostgreSQL takes 65,535 values in one statement
@@ -364,6 +364,21 @@ class Ledger:
         """The final state that was seen of these stays: no later attempt came. Nothing is written where somebody saw another one."""
         still = f"{_LET_GO} AND {_FINAL} AND seen_at <= :since"
         self._update(keys, still, "phase = 'ended'", since=not_seen_since.timestamp())
+
+    def restarted(self, keys: Collection[str]) -> list[Restarted]:
+        """Those that have ended after several starts and that a project pays for, while it is not known how long the earlier ones ran."""
+        which = "key IN :keys AND phase = 'ended' AND restarts > 0 AND project IS NOT NULL AND ran_before_s IS NULL"
+        query = f"SELECT key, slurm_name, created_at, started_at, tasks FROM jobs WHERE {which}"
+        with self._reading() as db:
+            found = [row for part in _parts(sorted(keys)) for row in db.rows(query, keys=part)]
+        return [Restarted._make((*row, rows.counted(tasks))) for *row, tasks in found]
+
+    def ran_before(self, seconds: Mapping[str, float]) -> None:
+        """How long these ran before their last start; of an array each of its tasks on average."""
+        if seconds:
+            told = [{"key": key, "seconds": ran} for key, ran in seconds.items()]
+            with self._transaction() as db:
+                db.write_each("UPDATE jobs SET ran_before_s = :seconds WHERE key = :key", told)
 
     def missing(self, reasons: Mapping[str, str]) -> None:
         """Their clusters answer that there are no such jobs. UNKNOWN, since an accounting may lag behind; `seen_at` stays."""

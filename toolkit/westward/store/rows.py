@@ -102,6 +102,21 @@ class Watched(NamedTuple):
     missing_since: float | None
 
 
+class Restarted(NamedTuple):
+    """A job that has ended after several starts, and that a project pays for. Times in seconds since the epoch.
+
+    Attributes:
+        started_at: the last of these starts; None where it ended before it.
+        tasks: how many an array has; 1 for any other job.
+    """
+
+    key: str
+    slurm_name: str
+    created_at: float
+    started_at: float | None
+    tasks: int
+
+
 class SiteWord(NamedTuple):
     """When a site answered last, and since when it does not, with what is wrong; empty where it does."""
 
@@ -256,6 +271,12 @@ def _read(names: Sequence[str], found: Sequence[Any]) -> dict[str, Any]:
 
 def _moment(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None
+
+
+def counted(tasks: Any) -> int:
+    """How many tasks a job has, from those in each state; 1 for what is no array."""
+    states = json.loads(tasks) if isinstance(tasks, str) else tasks
+    return sum(states.values()) or 1
 
 
 def start(found: Sequence[Any]) -> tuple[float, float] | None:

@@ -40,6 +40,7 @@ jobs = sql.Table(
     sql.Column("project", sql.Text),
     sql.Column("currency", sql.Text),
     sql.Column("limit_s", sql.Float),
+    sql.Column("ran_before_s", sql.Float),
     sql.Column("money", sql.Float),
     sql.Column("accelerator_hours", sql.Float),
     sql.Column("carbon_kg", sql.Float),
@@ -115,7 +116,7 @@ def prepare(db: sql.Connection) -> int | None:
     if schema.name not in there and jobs.name in there:
         return None
     found = db.execute(sql.select(schema.c.version)).scalar()
-    if found in (1, 2):
+    if found in (1, 2, 3):
         _made_anew(db)
         found = VERSION
     return found
@@ -129,7 +130,8 @@ def _create(db: sql.Connection) -> None:
 
 
 def _made_anew(db: sql.Connection) -> None:
-    """Older versions had the same jobs, without some columns or in another order: 1 knew neither sites nor leases, 2 no sweeps."""
+    """Older versions had the same jobs, without some columns or in another order: 1 knew neither sites nor leases, 2 no sweeps, 3 not
+    what a job ran before it was put back."""
     old = sql.Table("jobs", sql.MetaData(), autoload_with=db)
     rows = [dict(row._mapping) for row in db.execute(sql.select(old))]
     old.drop(db)

@@ -1,7 +1,7 @@
 """What a project has spent by its jobs, and keeping it within its caps: read and checked in one transaction with the jobs that are added.
 
-A job that goes on counts as if it used its whole time limit; one that has ended with what it used of it; one that never started with nothing. Where it is
-not known how long it ran (a requeue forgets earlier runs, a lost job tells nothing) it counts in full.
+A job that goes on counts as if it used its whole time limit; one that has ended with what it used of it, in every attempt that its cluster's accounting
+tells of; one that never started with nothing. Where it is not known how long it ran (a lost job tells nothing) it counts in full.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from westward.store.rows import OPEN, Phase
 Uses = Mapping[str | None, Use]
 
 _OPEN = f"phase IN ({', '.join(repr(str(phase)) for phase in OPEN)})"
-_NEVER = f"phase = '{Phase.REFUSED}' OR (NOT ({_OPEN}) AND started_at IS NULL AND state = 'CANCELLED')"
-_KNOWN = "started_at IS NOT NULL AND ended_at IS NOT NULL AND restarts = 0 AND limit_s > 0 AND state <> 'LOST'"
-_RAN = "(ended_at - started_at) / limit_s"
-_PART = (
-    f"CASE WHEN {_NEVER} THEN 0.0 WHEN {_OPEN} THEN 1.0 WHEN {_KNOWN} THEN "
-    f"CASE WHEN {_RAN} < 0 THEN 0.0 WHEN {_RAN} > 1 THEN 1.0 ELSE {_RAN} END ELSE 1.0 END"
+_NEVER = f"phase = '{Phase.REFUSED}' OR (NOT ({_OPEN}) AND started_at IS NULL AND restarts = 0 AND state = 'CANCELLED')"
+_ATTEMPTS = "(restarts = 0 AND started_at IS NOT NULL) OR ran_before_s IS NOT NULL"
+_KNOWN = f"({_ATTEMPTS}) AND ended_at IS NOT NULL AND limit_s > 0 AND state <> 'LOST'"
+_LAST = "(ended_at - coalesce(started_at, ended_at)) / limit_s"
+_RAN = (
+    f"CASE WHEN {_LAST} < 0 THEN 0.0 WHEN {_LAST} > 1 THEN 1.0 ELSE {_LAST} END + coalesce(ran_before_s, 0.0) / limit_s"
 )
+_PART = f"CASE WHEN {_NEVER} THEN 0.0 WHEN {_OPEN} THEN 1.0 WHEN {_KNOWN} THEN {_RAN} ELSE 1.0 END"
 _SUMS = ", ".join(
     f"coalesce(sum(CASE WHEN {which} THEN {kind} * {_PART} END), 0.0)"
     for which in (f"NOT ({_OPEN})", _OPEN)
