@@ -61,7 +61,7 @@ def check(spec: JobSpec, offer: Offer, site: Site, told: Told) -> Checked:
 def check_all(
     wanted: Sequence[tuple[JobSpec, Offer]], sites: Mapping[str, Site], told: Mapping[str, Told]
 ) -> list[Checked]:
-    """Jobs that are submitted in this order: those at the same site count against each other's MaxSubmitJobs."""
+    """Jobs that are submitted together: those before it at the same site count against a job's MaxSubmitJobs."""
     found: dict[int, Checked] = {}
     for name, limits in told.items():
         places = [place for place, (_, offer) in enumerate(wanted) if offer.site == name]

@@ -43,7 +43,7 @@ def findings(job: Asked, limits: Limits, ahead: Ahead = NOTHING) -> list[Finding
 
 
 def findings_in_turn(jobs: Iterable[Asked], limits: Limits) -> list[list[Finding]]:
-    """The same of jobs that are submitted one after another: each that is taken counts against what those behind it may submit."""
+    """The same of jobs that are submitted together: each that is taken counts against what those behind it may submit."""
     ahead: Counter[tuple[str, str | None]] = Counter()
     found = []
     for job in jobs:
