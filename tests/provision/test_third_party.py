@@ -65,7 +65,7 @@ def test_torchrun_trains_on_two_nodes(fleet: Fleet, first: Played) -> None:
         fleet.said(
             "n1", "sh", "-c", 'printf %s "$2" >"$1" && chmod 755 "$1"', "sh", f"/shared/{name}", textwrap.dedent(text)
         )
-    words = ["script=/shared/train.py", "args=['0.1']", "cpus_per_task=2", "walltime=00:05:00"]
+    words = ["script=/shared/train.py", "args=['0.1']", "cpus_per_task=2", "mem=1800M", "walltime=00:05:00"]
     ran = run_template(fleet, "torchrun", [*words, "torchrun=/shared/torchrun", *WITHOUT_LIBUV])
     assert ran.status == 0, ran.log
     said = [fleet.said("n1", "cat", f"{ran.made.directory}/rank-{rank}").split() for rank in range(4)]

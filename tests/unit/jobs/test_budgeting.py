@@ -85,19 +85,13 @@ class TestOfASubmission:
         assert "budget.allow_unknown_cost=true" in caught.value.next_step
         world.jobs().submit(a_job(budget=Caps(money=1000.0, allow_unknown=True)), unknown)
 
-    @pytest.mark.parametrize("how", ["many", "stream"])
-    def test_a_sweep_is_one_submission_and_is_refused_before_its_first_job(self, world: World, how: str) -> None:
+    def test_a_sweep_is_one_submission_and_is_refused_before_its_first_job(self, world: World) -> None:
         wanted = many(5, budget=Caps(money=4.5 * cost()))
         with pytest.raises(OverBudget, match=f"{5 * cost():.4g} CNY"):
-            list(world.jobs().submit_stream(wanted)) if how == "stream" else world.jobs().submit_many(wanted)
+            world.jobs().submit_many(wanted)
         assert (world.ledger.jobs(), world.cluster.asked) == ([], [])
         within = many(4, budget=Caps(money=4.5 * cost()))
-        assert len(list(world.jobs().submit_stream(within))) == 4
-
-    def test_jobs_that_come_one_by_one_are_counted_as_they_come(self, world: World) -> None:
-        coming = iter(many(5, budget=Caps(money=4.5 * cost())))
-        with pytest.raises(OverBudget):
-            list(world.jobs().submit_stream(coming))
+        assert len(world.jobs().submit_many(within)) == 4
 
 
 class TestOfAProject:
@@ -112,11 +106,11 @@ class TestOfAProject:
 
     def test_a_sweep_beyond_what_is_left_is_refused_before_its_first_job(self, world: World) -> None:
         with pytest.raises(OverBudget):
-            list(world.jobs().submit_stream(many(int(100 // cost()) + 1, project="llm")))
+            world.jobs().submit_many(many(int(100 // cost()) + 1, project="llm"))
         assert world.ledger.jobs() == []
 
     def test_when_somebody_else_spends_it_meanwhile_the_rest_is_not_submitted(self, world: World) -> None:
-        """The stream checks first; another process takes the last of it before the jobs are written down."""
+        """What is left is looked at first; another process takes the last of it before the jobs are written down."""
         running = world.jobs()
         wanted = many(2, project="llm")
         checked = Budgeting.check
@@ -130,7 +124,7 @@ class TestOfAProject:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Budgeting, "check", check)
             with pytest.raises(OverBudget):
-                list(running.submit_stream(wanted))
+                running.submit_many(wanted)
         assert len(world.ledger.jobs()) == int(100 // cost()) - 1
 
     def test_what_a_plan_says_is_left(self, world: World) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,8 +21,7 @@ from unit.jobs.world import (
 )
 from westward.errors import InputError, SiteRefused, Unreachable, WestwardError
 from westward.jobs import steps
-from westward.model.decision import Decision
-from westward.model.job import JobSpec, JobState
+from westward.model.job import JobState
 from westward.slurm.client import InDoubt
 from westward.store.ledger import Job, Phase
 
@@ -184,33 +182,6 @@ def test_a_site_that_hangs_keeps_no_other_one_waiting(world: World) -> None:
     world.cluster.before["submit 0"] = lambda: None if asked.wait(10) else pytest.fail("east was not asked meanwhile")
     made = world.jobs().submit_many([(a_job(), decision("west")), (a_job(), decision("east"))])
     assert [job.phase for job in made if isinstance(job, Job)] == [Phase.RELEASED] * 2
-
-
-class TestStream:
-    def test_all_come_back_in_their_order(self, world: World) -> None:
-        made = list(world.jobs().submit_stream((a_job(name=f"job-{i}"), decision()) for i in range(COUNT)))
-        assert [job.name for job in made if isinstance(job, Job)] == [f"job-{i}" for i in range(COUNT)]
-        assert_started_once(world)
-
-    def test_the_next_are_taken_while_some_are_on_their_way(self, world: World) -> None:
-        composed = threading.Event()
-        world.cluster.before["submit 0"] = lambda: None if composed.wait(10) else pytest.fail("nothing was composed")
-
-        def wanted() -> Iterator[tuple[JobSpec, Decision]]:
-            yield from many(steps.TOGETHER)
-            composed.set()
-            yield from many(1)
-
-        assert len(list(world.jobs().submit_stream(wanted()))) == steps.TOGETHER + 1
-
-    def test_what_comes_after_one_that_cannot_be_rendered_is_not_sent(self, world: World) -> None:
-        bad = [(a_job(options={"--x": "1"}), decision())]
-        stream = world.jobs().submit_stream(many(3) + bad + many(COUNT))
-        told = []
-        with pytest.raises(InputError, match="not a long option"):
-            for answer in stream:
-                told.append(answer)
-        assert len(told) == len(world.cluster.submissions) == len(world.ledger.jobs()) == 3
 
 
 def test_one_commit_and_one_call_for_each_step_whatever_their_number(

@@ -11,17 +11,13 @@ Many jobs go together: one transaction and one call to their site for each step,
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from westward.errors import NotFound, OverBudget, SiteRefused, StorageError, WestwardError
+from westward.errors import NotFound, SiteRefused, StorageError, WestwardError
 from westward.jobs import dependencies, steps, watching
 from westward.jobs.allowance import findings
 from westward.jobs.asking import asked
@@ -39,14 +35,7 @@ from westward.slurm.faults import beyond_limits
 from westward.slurm.script import render
 from westward.store.ledger import UNSETTLED, Intent, Job, Ledger, Phase
 
-Item = TypeVar("Item")
 Step = Callable[[str, Job], None]
-# parts of a stream that go their way at the same time: while one is written down, the other keeps its site at work
-ON_THEIR_WAY = 2
-# a part of a stream leaves with so many jobs, or more where the parts before it are still on their way
-AT_LEAST = 32
-# how long a thread that has its answer waits for the interpreter while the next jobs are composed; 5 ms, Python's own, is as long as a request
-SWITCH_S = 0.0005
 
 
 class Jobs:
@@ -132,42 +121,6 @@ class Jobs:
             InputError: one of them cannot be rendered, or can never start; then none was submitted.
         """
         return [_answer(pair) for pair in self._submit(wanted)]
-
-    def submit_stream(self, wanted: Iterable[tuple[JobSpec, Decision]]) -> Iterator[Job | WestwardError]:
-        """As `submit_many`, for as many jobs as come: while some are on their way to their sites, the next are taken from `wanted`.
-
-        Use it as its only user until it is through; whoever stops early waits for those that are on their way.
-
-        Raises:
-            OverBudget: they would spend too much. Where `wanted` is a sequence that is seen before the first is submitted.
-            InputError: as `submit_many`; what was taken from `wanted` after those jobs was not submitted either.
-        """
-        spending = Budgeting(self._ledger)
-        if isinstance(wanted, Sequence):
-            self._affordable(wanted)
-        source = iter(wanted)
-        sent: deque[Future[list[tuple[Job, WestwardError | None]]]] = deque()
-        problem: WestwardError | None = None
-        with _switching_often(), ThreadPoolExecutor(ON_THEIR_WAY) as pool:
-            while problem is None:
-                try:
-                    intents = self._intents(_gathered(source, lambda: _room(sent)), spending)
-                except WestwardError as error:
-                    intents, problem = [], error
-                while sent and (sent[0].done() or not intents or not _room(sent)):
-                    yield from map(_answer, sent.popleft().result())
-                if not intents:
-                    break
-                try:
-                    added = self._ledger.add(intents)
-                except OverBudget as error:  # somebody else took what was left
-                    problem = error
-                else:
-                    sent.append(pool.submit(self._carry_on, added))
-            for part in sent:
-                yield from map(_answer, part.result())
-        if problem is not None:
-            raise problem
 
     def submit_recorded(
         self, wanted: Sequence[tuple[JobSpec, Decision]], record: Callable[[Sequence[Intent]], Sequence[Job]]
@@ -355,31 +308,6 @@ def _told(job: Job, error: WestwardError | None) -> WestwardError | None:
     told = type(error)(f"{error}; {where}", then)
     told.__cause__ = error
     return told
-
-
-@contextmanager
-def _switching_often() -> Iterator[None]:
-    """Threads of this process take turns that often meanwhile."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, SWITCH_S))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
-def _gathered(source: Iterator[Item], room: Callable[[], bool]) -> list[Item]:
-    """The next things that go together: those that come until there is room for them; none where none is left."""
-    some: list[Item] = []
-    for item in source:
-        some.append(item)
-        if len(some) >= steps.TOGETHER or (len(some) >= AT_LEAST and room()):
-            break
-    return some
-
-
-def _room(sent: Iterable[Future[Any]]) -> bool:
-    return sum(not one.done() for one in sent) < ON_THEIR_WAY
 
 
 def _answer(told: tuple[Job, WestwardError | None]) -> Job | WestwardError:

@@ -8,13 +8,12 @@ connections. No job starts.
 
 The figures:
 
-rates: jobs/s of each way (tasks/s of the array), the median and every round. Our roads are timed in this process, the connection open and the
-    template known. What the command costs its user, `westward.perf.sweep_overhead` measures.
+rates: jobs/s of each way (tasks/s of the array), the median and every round. Our roads are timed in this process, all jobs submitted at once as those of a
+    sweep are, the connection open and the template known. What the command costs its user, `westward.perf.sweep_overhead` measures.
 ratios: our rate to the other's, each beside its aim. Like stands against like: the same requests in flight on both sides, 8 or 1. Only
     sbatch in a loop has one at a time whatever we have: it is what a user would do instead.
 compared: ratios without an aim, also of unlike things.
-ms_per_job: where our time goes, phase by phase. They overlap (the next jobs are composed while some are on their way), and `render` is
-    timed by itself, so they are more than the whole.
+ms_per_job: where our time goes, phase by phase. `render` is timed by itself, so they are more than the whole.
 
 A ratio is the middle one of the rounds' own ratios. What is compared stands side by side in a round, and every second round goes backwards,
 so that neither always has what the other left behind.
@@ -259,8 +258,7 @@ class SubmitRate:
             phases.seconds.clear()
             began = time.perf_counter()
             compose = phases.timed("compose", self._compose)
-            wanted = ((compose(*overrides), self.lab.decision) for _ in range(self.jobs))
-            answers = list(jobs.submit_stream(wanted))
+            answers = jobs.submit_many([(compose(*overrides), self.lab.decision) for _ in range(self.jobs)])
             seconds = time.perf_counter() - began
         phases.seconds["render"] = self._rendering(len(accepted(answers)), overrides)
         for phase in ("__enter__", "close"):

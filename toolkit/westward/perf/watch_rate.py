@@ -118,7 +118,7 @@ def live_jobs(lab: Meter, ledger: Ledger, count: int) -> None:
     spec = compose_job(TEMPLATE, ["idempotent=true"]).spec
     site = lab.by(RestDoor)
     with Jobs(ledger, {site.name: site}) as jobs:
-        accepted(jobs.submit_stream((spec, lab.decision) for _ in range(count)))
+        accepted(jobs.submit_many([(spec, lab.decision)] * count))
 
 
 def ended_jobs(lab: Meter, ledger: Ledger, count: int) -> None:
