@@ -11,6 +11,9 @@ queued_s: from the command to the moment at which the cluster's queue holds the 
 free_s: from the command to the user's next prompt. None where the command was still there when the queue was full, and stayed for
     STAYS_S more: it waits for the jobs' ends.
 
+composing_s: what Hydra itself takes to compose so many points, by the interpreter of this host and by that of the controller, which may differ:
+    both launchers pay it, each at its own place.
+
 A ratio is the middle one of the rounds' own ratios; every second round goes backwards.
 """
 
@@ -58,6 +61,16 @@ def main(config):
 
 if __name__ == "__main__":
     main()
+"""
+COMPOSING = """
+import platform, time
+from hydra import compose, initialize
+
+with initialize(version_base="1.3", config_path=None):
+    began = time.perf_counter()
+    for point in range({points}):
+        compose(overrides=[f"+x={{point}}"], return_hydra_config=True)
+    print(platform.python_version(), time.perf_counter() - began)
 """
 FILLED = 'until [ "$(squeue -h -r -o %i | wc -l)" -ge {points} ]; do sleep 0.02; done; date +%s.%N'
 LOOP = "for point in $(seq {points}); do sbatch --quiet --begin=now+{later}minutes --wrap=true || exit; done"
@@ -120,6 +133,18 @@ class SweepOverhead:
     def sbatch_loop(self) -> Waited:
         """One request for each point, one after another."""
         return self._waited(partial(self._there, "sh", "-c", LOOP.format(points=self.points, later=LATER_MIN)))
+
+    def composing(self) -> dict[str, Any]:
+        """What Hydra takes to compose the points, here and at the controller."""
+        program = COMPOSING.format(points=self.points)
+        here = process.run([sys.executable, "-c", program], timeout_s=LIMIT_S).stdout
+        packages = f"PYTHONPATH=/shared/{HERE}"
+        there = engine.execute(self.lab.engine, self.lab.container, ("env", packages, "python3", "-c", program)).stdout
+        told = {}
+        for place, said in (("westward", here), ("submitit", there)):
+            version, seconds = said.split()
+            told[place] = {"python": version, "seconds": round(float(seconds), 2)}
+        return told
 
     def _points(self, key: str) -> str:
         return f"{key}=range(1,{self.points + 1})"
@@ -211,7 +236,9 @@ def main() -> None:
     wanted = parser.parse_args()
     before = machine()
     with meter("sweep-overhead") as lab:
-        found = _measured(SweepOverhead(lab, wanted.points), wanted.rounds)
+        ways = SweepOverhead(lab, wanted.points)
+        found = _measured(ways, wanted.rounds)
+        composing = ways.composing()
     compared = {
         f"{ours} / {theirs}": _ratio(found[ours], found[theirs])
         for ours in ("westward_submit", "westward_hydra")
@@ -226,6 +253,7 @@ def main() -> None:
         before,
         points=wanted.points,
         ways={name: _told(runs) for name, runs in found.items()},
+        composing_s=composing,
         ratios=aims,
         compared={what: value for what, value in compared.items() if what not in aims},
     )
