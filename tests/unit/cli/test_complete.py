@@ -62,10 +62,12 @@ class TestJobs:
         assert not [word for word in tab(f"westward watch {text}") if not word.startswith("--")]
 
     def test_not_a_word_where_something_is_wrong(self, ledger: Ledger) -> None:
-        let_go(ledger)
-        assert tab("westward watch a", WESTWARD_LEDGER="nonsense://") == []
-        (state_path() / "ledger.sqlite").write_text("no database")
-        assert tab("westward watch a") == []
+        key = let_go(ledger).key
+        assert tab("westward watch ") == [key]
+        assert tab("westward watch ", WESTWARD_LEDGER="nonsense://") == []
+        for file in state_path().glob("ledger.sqlite*"):  # the log of its last writes too
+            file.write_text("no database")
+        assert tab("westward watch ") == []
 
 
 class TestTemplates:
