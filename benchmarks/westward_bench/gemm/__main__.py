@@ -11,20 +11,23 @@ import numba
 
 from westward_bench import provenance
 from westward_bench.arguments import OneLineParser, add_output_options, non_negative_int, parse_threads, positive_int
-from westward_bench.gemm.measure import COLUMNS, RATE_METHOD, SETTLE_S, Blas, Plan, Result, measure, metrics_of
+from westward_bench.gemm.measure import COLUMNS, EVEN, RATE_METHOD, SETTLE_S, Blas, Plan, Result, measure, metrics_of
 from westward_bench.gemm.product import Gemm
 from westward_bench.gemm.tiling import host_vector_unit
 from westward_bench.output import Progress, deliver, remove_earlier
 from westward_bench.record import Metric, Parameter, Record
-from westward_bench.verify import combine
+from westward_bench.timing import INTERVAL_METHOD
+from westward_bench.verify import ProductCheck, combine
 
 EPILOG = f"""
 columns:
   kernel       "westward" is ours; the other is NumPy's BLAS, by the name that threadpoolctl gives it
   median, best {RATE_METHOD}
+  ratio_low, ratio_high
+               {INTERVAL_METHOD}
+  verdict      what that interval says: faster, slower, even (within {EVEN:.0%} of 1), or too noisy to tell; more --repeats narrow it
   max_relative_error
-               largest |C - C_ref| / |A||B|, C_ref by NumPy in float64; an element is wrong beyond Higham's bound gamma_n;
-               for f64 the BLAS is that reference, so its own error shows as 0
+               {ProductCheck.METHOD}
 The two kernels are timed in turn, every other round in reverse order; with several threads each call is preceded by a
 pause of {SETTLE_S} s, because OpenBLAS's threads spin for a while after their work. Compile time is reported apart.
 OpenBLAS chooses its kernel by the CPU unless OPENBLAS_CORETYPE is set; the record says which it chose.
@@ -67,7 +70,7 @@ def parameters_of(options: argparse.Namespace, gemms: Sequence[Gemm], blas: Blas
     """What was asked for, and what it was run with."""
     return {
         "size": list(options.size), "dtype": list(options.dtype), "repeats": options.repeats, "warmup": options.warmup,
-        "threads": options.threads, "seed": options.seed, "rate": RATE_METHOD, "vector_unit": host_vector_unit().name,
+        "threads": options.threads, "seed": options.seed, "rate": RATE_METHOD, "interval": INTERVAL_METHOD, "vector_unit": host_vector_unit().name,
         "tile": [f"{gemm.scalar.name} MR={gemm.tile.rows} NR={gemm.tile.columns}" for gemm in gemms],
         "blocks": [f"{g.scalar.name} MC={g.blocks.mc} KC={g.blocks.kc} NC={g.blocks.nc}" for g in gemms],
         "blas": blas.name, "blas_architecture": blas.architecture, "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),

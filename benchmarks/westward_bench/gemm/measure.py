@@ -11,7 +11,7 @@ import threadpoolctl
 
 from westward_bench.gemm.product import Gemm
 from westward_bench.record import Column, Metric, Scalar
-from westward_bench.timing import percentile, time_interleaved
+from westward_bench.timing import percentile, ratio_interval, time_interleaved
 from westward_bench.verify import ProductCheck, ProductReference
 
 OURS = "westward"
@@ -19,10 +19,13 @@ SETTLE_S = 0.1
 """Pause before each call when there are several threads: OpenBLAS's keep spinning for a while after their work."""
 
 RATE_METHOD = "2 n^3 / t; median = p50 by nearest rank, ratio = median rate / median rate of the BLAS"
+EVEN = 0.02
+"""A ratio whose whole interval is that near to 1 is called even."""
 
 COLUMNS = (
     Column("size"), Column("dtype"), Column("kernel"), Column("median", "GFLOP/s"), Column("best", "GFLOP/s"),
-    Column("ratio", "to BLAS"), Column("max_relative_error"), Column("wrong", "elements"),
+    Column("ratio", "to BLAS"), Column("ratio_low"), Column("ratio_high"), Column("verdict"),
+    Column("max_relative_error"), Column("wrong", "elements"),
 )  # fmt: skip
 
 
@@ -61,12 +64,23 @@ class Result:
         """The table row; GFLOP are 1e9 floating point operations."""
         gflop = 2 * self.size**3 / 1e9
         error = self.check.max_relative_error
+        low, high = ratio_interval(self.blas_seconds, self.seconds)
         return {
             "size": self.size, "dtype": self.dtype, "kernel": self.kernel,
             "median": gflop / percentile(self.seconds, 50), "best": gflop / min(self.seconds),
             "ratio": percentile(self.blas_seconds, 50) / percentile(self.seconds, 50),
+            "ratio_low": low, "ratio_high": high, "verdict": verdict(low, high) if self.kernel == OURS else None,
             "max_relative_error": error if np.isfinite(error) else None, "wrong": self.check.wrong,
         }  # fmt: skip
+
+
+def verdict(low: float, high: float) -> str:
+    """What the interval of a ratio of rates says: "faster", "slower", "even", or "too noisy" where it says none of these."""
+    if low > 1:
+        return "faster"
+    if high < 1:
+        return "slower"
+    return "even" if low >= 1 - EVEN and high <= 1 + EVEN else "too noisy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +122,11 @@ def _result(
 def metrics_of(row: dict[str, Scalar], threads: int) -> tuple[Metric, ...]:
     """The row's figures of merit; the ratio only for our own kernel, since the BLAS's own is 1."""
     labels: dict[str, Scalar] = {"threads": threads, **{name: row[name] for name in ("size", "dtype", "kernel")}}
-    names = {"median": "gflops_median", "best": "gflops_best"} | (
-        {"ratio": "ratio_to_blas"} if row["kernel"] == OURS else {}
-    )
-    units = {"median": "GFLOP/s", "best": "GFLOP/s", "ratio": ""}
+    of_the_ratio = {key: f"{key.replace('ratio', 'ratio_to_blas')}" for key in ("ratio", "ratio_low", "ratio_high")}
+    names = {"median": "gflops_median", "best": "gflops_best"} | (of_the_ratio if row["kernel"] == OURS else {})
+    units = {"median": "GFLOP/s", "best": "GFLOP/s"}
     return tuple(
-        Metric(name, float(value), units[key], "higher", labels)
+        Metric(name, float(value), units.get(key, ""), "higher", labels)
         for key, name in names.items()
         if isinstance(value := row[key], float)
     )

@@ -15,6 +15,7 @@ from llvmlite import ir
 
 from westward_bench.gemm import __main__ as command
 from westward_bench.gemm.emit import SCALARS
+from westward_bench.gemm.measure import verdict
 from westward_bench.gemm.microkernel import define_microkernel
 from westward_bench.gemm.product import Gemm
 from westward_bench.gemm.tiling import (
@@ -230,14 +231,23 @@ def test_the_benchmark_records_both_kernels(
         (65, True), (65, False), (96, True), (96, False),
     ]  # fmt: skip
     assert {metric.name for metric in record.metrics} == {
-        "gflops_median",
-        "gflops_best",
-        "ratio_to_blas",
-        "compile_time",
-    }
+        "gflops_median", "gflops_best", "ratio_to_blas", "ratio_to_blas_low", "ratio_to_blas_high", "compile_time",
+    }  # fmt: skip
+    for ours, theirs in (record.rows[:2], record.rows[2:]):
+        low, ratio, high = (float(str(ours[name])) for name in ("ratio_low", "ratio", "ratio_high"))
+        assert low <= ratio <= high and ours["verdict"] == verdict(low, high)
+        assert (theirs["ratio_low"], theirs["ratio"], theirs["ratio_high"], theirs["verdict"]) == (1, 1, 1, None)
     assert record.verification is not None
     assert record.verification.checked == 2 * (65 * 65 + 96 * 96)
     assert "GFLOP/s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(1.01, 1.2, "faster"), (0.8, 0.99, "slower"), (0.99, 1.01, "even"), (0.9, 1.1, "too noisy"), (1.0, 1.0, "even")],
+)
+def test_a_verdict_needs_the_whole_interval(low: float, high: float, said: str) -> None:
+    assert verdict(low, high) == said
 
 
 def test_a_wrong_product_fails_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

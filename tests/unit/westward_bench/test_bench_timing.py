@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from westward_bench.timing import percentile, time_interleaved
+from westward_bench.timing import percentile, ratio_interval, time_interleaved
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,24 @@ def test_interleaving_alternates_the_order_and_leaves_out_the_warmup() -> None:
     samples = time_interleaved(calls, repeats=2, warmup=1)
     assert "".join(order) == "abbaab"
     assert {name: len(values) for name, values in samples.items()} == {"a": 2, "b": 2}
+
+
+def test_an_interval_holds_the_ratio_is_the_same_again_and_narrows_with_the_rounds() -> None:
+    draws = random.Random(7)
+    over = [2 * draws.lognormvariate(0, 0.05) for _ in range(60)]
+    under = [draws.lognormvariate(0, 0.05) for _ in range(60)]
+    few, many = ratio_interval(over[:7], under[:7]), ratio_interval(over, under)
+    assert many == ratio_interval(over, under)
+    assert few[0] < many[0] < 2 < many[1] < few[1]
+    assert ratio_interval([3.0], [2.0]) == (1.5, 1.5)
+
+
+def test_what_slows_a_whole_round_alike_does_not_widen_the_interval() -> None:
+    slow = [1.0, 4.0, 2.0, 8.0, 1.5]
+    assert ratio_interval([2 * one for one in slow], slow) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(("over", "under"), [([], []), ([1.0], [1.0, 2.0])])
+def test_an_interval_of_nothing_is_refused(over: list[float], under: list[float]) -> None:
+    with pytest.raises(ValueError, match="no interval"):
+        ratio_interval(over, under)

@@ -50,6 +50,20 @@ def test_a_world_too_large_for_exact_sums_is_refused() -> None:
         pattern_sum(4, 67_000, np.dtype("f4"), 0)
 
 
+def test_an_error_of_f64_is_told_by_extended_precision_and_not_by_the_product_of_numpy() -> None:
+    # 1 + 2^-53 - 1: float64 forgets the middle term, whichever program adds them up in this order
+    a, b = np.array([[1.0, 2.0**-53, -1.0]]), np.ones((3, 1))
+    check = ProductReference.of(a, b).check(np.zeros((1, 1)))
+    assert check.max_relative_error == pytest.approx(2.0**-53 / 2) and check.wrong == 0
+
+
+def test_the_rows_in_extended_precision_are_spread_over_the_matrix() -> None:
+    b = np.ones((3, 2))
+    assert [list(ProductReference.of(np.ones((m, 3)), b).rows) for m in (0, 1, 3)] == [[], [0], [0, 1, 2]]
+    rows = ProductReference.of(np.ones((1000, 3)), b).rows
+    assert (len(rows), rows[0], rows[-1]) == (8, 0, 999)
+
+
 def test_gamma_is_highams() -> None:
     assert gamma(1024, 2.0**-53) == pytest.approx(1024 * 2.0**-53)
 
