@@ -58,7 +58,9 @@ def test_a_host_that_is_not_debians_is_refused_by_name(fleet: Fleet, site_invent
     assert ran.changed["n2"] == 0
 
 
-def test_an_unreachable_host_is_named_and_the_others_are_done(fleet: Fleet, one_more_key: Path, job: str) -> None:
+def test_an_unreachable_host_is_named_and_the_others_are_done(
+    fleet: Fleet, one_more_key: Path, site_inventory: Path, job: str
+) -> None:
     fleet.said("n2", "sh", "-c", "systemctl stop ssh; pkill -KILL sshd || true")  # and the connections that are kept
     try:
         ran = fleet.play(one_more_key)
@@ -68,6 +70,9 @@ def test_an_unreachable_host_is_named_and_the_others_are_done(fleet: Fleet, one_
     assert "fatal: [n2]: UNREACHABLE!" in ran.text
     assert ran.text.count("fatal:") == 1
     assert "KillWait                = 23 sec" in fleet.said("login", "scontrol", "show", "config")
+    again = fleet.play(site_inventory)
+    assert again.status == 0, again.why
+    assert "KillWait                = 30 sec" in fleet.said("login", "scontrol", "show", "config")
 
 
 @pytest.mark.full
