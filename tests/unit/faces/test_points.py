@@ -81,24 +81,6 @@ def test_what_it_asks_for_are_keys_of_the_template() -> None:
     assert (composed.spec.resources.nodes, composed.spec.env, composed.region) == (2, {"A": "x, y"}, "ningxia")
 
 
-def test_what_a_sweeper_composed_to_look_at_it_is_not_composed_again() -> None:
-    launcher_module = import_module("hydra_plugins.westward_launcher.launcher")
-    asked: list[list[str]] = []
-
-    def load(_: DictConfig, overrides: list[str]) -> DictConfig:
-        asked.append(overrides)
-        return OmegaConf.create({"overrides": overrides})
-
-    context = SimpleNamespace(config_loader=SimpleNamespace(load_sweep_config=load, get_sources=lambda: "sources"))
-    config = OmegaConf.create({"hydra": {"sweeper": {}, "launcher": {"detach": False}}})
-    launcher_module.WestwardLauncher().setup(hydra_context=context, task_function=None, config=config)
-    for _ in range(2):  # the sweeper first, then the launcher
-        for value in ("1", "2"):
-            assert context.config_loader.load_sweep_config(config, [f"x={value}"]).overrides == [f"x={value}"]
-    assert asked == [["x=1"], ["x=2"]]
-    assert context.config_loader.get_sources() == "sources"
-
-
 def test_a_point_is_the_application_with_its_overrides(application: Path) -> None:
     config = composed(application, "hydra/launcher=westward", "hydra.launcher.nodes=2", "+hydra.job.env_set.A=1")
     words = command(config, ["lr=1", "note='a, b'"])

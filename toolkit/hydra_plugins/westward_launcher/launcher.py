@@ -14,28 +14,6 @@ from omegaconf import DictConfig
 
 # needs no return value; every other sweeper chooses the next points by those of the last
 _PLAIN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-_REMEMBERED = 1000  # configs, each of some 50 KB
-
-
-class _Remembering:
-    """Hydra's config loader. Sweepers compose every point to see that it can be, and throw it away; the launcher takes it from here instead
-    of composing it once more, which would take as long again."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._composed: dict[tuple[int, tuple[str, ...]], DictConfig] = {}
-
-    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        point = id(master_config), tuple(sweep_overrides)
-        if point in self._composed:
-            return self._composed.pop(point)
-        composed: DictConfig = self._loader.load_sweep_config(master_config, sweep_overrides)
-        if len(self._composed) < _REMEMBERED:
-            self._composed[point] = composed
-        return composed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
 
 
 class WestwardLauncher(Launcher):
@@ -52,13 +30,16 @@ class WestwardLauncher(Launcher):
         Raises:
             CompactHydraException: the sweeper needs return values, and `detach` gives none.
         """
+        from westward.faces.pointconfigs import PointConfigs
+
         sweeper = config.hydra.sweeper.get("_target_", "")
         if config.hydra.launcher.detach and sweeper != _PLAIN:
             raise CompactHydraException(
                 f"hydra.launcher.detach=true does not wait for the values that {sweeper.rpartition('.')[2] or 'this sweeper'} needs\n"
                 "leave detach out: then it waits for each batch; or use hydra/sweeper=basic"
             )
-        hydra_context.config_loader = cast(ConfigLoader, _Remembering(hydra_context.config_loader))
+        self._configs = PointConfigs(hydra_context.config_loader)
+        hydra_context.config_loader = cast(ConfigLoader, self._configs)
         self._context, self._config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -66,4 +47,7 @@ class WestwardLauncher(Launcher):
         from westward.faces.points import launch
 
         assert self._context is not None and self._config is not None
-        return launch(self._context, self._config, job_overrides, initial_job_idx)
+        try:
+            return launch(self._context, self._config, job_overrides, initial_job_idx)
+        finally:
+            self._configs.forget()
