@@ -17,7 +17,7 @@ from westward.cli import watch as module
 from westward.cli.watch import finish, watch_to_end
 from westward.errors import JobFailed, Unreachable
 from westward.federation.presence import LEASE
-from westward.jobs import collect
+from westward.jobs import gathering
 from westward.model.job import After, Dependency, JobState
 from westward.store.ledger import Job, Ledger, Phase
 
@@ -179,7 +179,7 @@ class TestFinish:
         assert caught.value.next_step.endswith(f"bring its lab up again; then: westward results {job.key}")
 
     def test_a_missing_file_is_one(self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(collect, "VISIBLE_WITHIN_S", 0.0)
+        monkeypatch.setattr(gathering, "VISIBLE_WITHIN_S", 0.0)
         job = self.ended(world)
         with pytest.raises(JobFailed, match=r"left no result\.json") as caught:
             finish(job, {"west": replace(KNOWN.sites["west"], files={"/": tmp_path})}, as_json=False)

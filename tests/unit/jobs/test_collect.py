@@ -14,8 +14,9 @@ import pytest
 
 from unit.federation.worlds import site as a_site
 from westward.errors import InputError, StorageError, Unreachable, Unsafe
-from westward.jobs import collect as module
-from westward.jobs.collect import collect, copy_outputs, open_log, results_dir
+from westward.jobs import gathering
+from westward.jobs.collect import collect, copy_outputs, open_log
+from westward.jobs.gathering import results_dir
 from westward.model.job import JobState, JobStatus, Submission
 from westward.model.result import JobResult
 from westward.model.site import Site
@@ -27,7 +28,7 @@ Ended = Callable[..., Job]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "VISIBLE_WITHIN_S", 0.0)
+    monkeypatch.setattr(gathering, "VISIBLE_WITHIN_S", 0.0)
 
 
 @pytest.fixture
@@ -190,7 +191,7 @@ def test_what_was_fetched_stays_when_the_site_is_gone(ended: Ended, site: Site, 
 def test_a_file_that_the_network_shows_a_moment_later_is_waited_for(
     ended: Ended, site: Site, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "VISIBLE_WITHIN_S", 5.0)
+    monkeypatch.setattr(gathering, "VISIBLE_WITHIN_S", 5.0)
     threading.Timer(0.3, write, (directory, {"status": "ok"})).start()
     started = time.monotonic()
     assert collect(ended(), site).ok
@@ -264,7 +265,7 @@ class TestArray:
             write(directory / str(task), {"status": "ok", "task": task})
         result = collect(job, site)
         assert not result.ok
-        assert "left no 3/result.json" in result.problem
+        assert result.problem == "task 3: it ended COMPLETED but left no result.json"
         (directory / "3").mkdir()
         write(directory / "3", {"status": "ok", "task": 3})
         result = collect(job, site)

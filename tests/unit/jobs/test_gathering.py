@@ -74,7 +74,7 @@ def test_one_that_left_nothing_stops_none_of_the_others(here: Site) -> None:
     found = gather([Wanted(job, task, True) for task in range(3)], {"west": here})
     assert [(each.record is None, each.problem) for each in found] == [
         (False, ""),
-        (True, "it left no result.json"),
+        (True, "it ended COMPLETED but left no result.json"),
         (False, ""),
     ]
 
@@ -108,4 +108,4 @@ def test_a_site_that_is_gone_is_asked_once_and_not_taken_for_a_failure(here: Sit
 
 def test_none_at_all() -> None:
     assert gather([], {}) == []
-    assert Gathered() == (None, "", None)
+    assert Gathered() == ({}, None, "", None)

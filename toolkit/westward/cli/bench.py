@@ -9,7 +9,7 @@ import typer
 
 from westward.cli import show
 from westward.errors import NotFound, StorageError
-from westward.jobs.collect import RECORD, results_dir
+from westward.jobs.gathering import RECORD, results_dir
 from westward.store.ledger import Job, Ledger
 
 app = typer.Typer(help="Benchmark results.", no_args_is_help=True)

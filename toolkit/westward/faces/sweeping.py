@@ -15,8 +15,7 @@ from westward.faces.session import Session, session
 from westward.faces.watcher import watcher
 from westward.federation.sweeping import SweepPlan, plan_sweep, submit_sweep
 from westward.federation.templatepoints import template_points
-from westward.jobs.collect import results_dir
-from westward.jobs.gathering import Wanted, gather
+from westward.jobs.gathering import Wanted, at_task, gather, results_dir
 from westward.jobs.sweepstate import NOT_SUBMITTED, Word, whereabouts
 from westward.model import sweep as model
 from westward.model.job import JobState
@@ -102,15 +101,11 @@ class Point:
                 f"task {self.task} of job {self.job.key} at {self.job.site} ended {ended}, but its outputs could not be fetched: {found.away}",
                 found.away.next_step or "call result() again later",
             ) from found.away
-        fetched = {name: self.fetched(name) for name in self.job.outputs}
-        return JobResult(
-            self.job.key, ended, found.record, {name: file for name, file in fetched.items() if file.exists()}
-        )
+        return JobResult(self.job.key, ended, found.record, found.files)
 
     def fetched(self, name: str) -> Path:
         """Where a file that it promised lies here, once `result` has fetched it."""
-        directory = results_dir(self.job.key)
-        return (directory if self.task is None else directory / str(self.task)) / name
+        return results_dir(self.job.key) / at_task(self.task, name)
 
     def logs(self) -> str:
         """What it has written so far. Raises as `Job.logs` does."""

@@ -1,35 +1,24 @@
-"""What a job left behind: its outputs and its log, fetched from the site. A missing file is never a success."""
+"""What one job left behind: its outputs and its log. A missing file is never a success."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO
 
-from westward.directories import private_dir, state_dir
-from westward.errors import StorageError, Unreachable, Unsafe
+from westward.errors import StorageError, Unsafe
+from westward.jobs.gathering import Wanted, at_task, gather
 from westward.jobs.logs import stdout_path
 from westward.model.job import Array, JobState
 from westward.model.result import JobResult
 from westward.model.site import Site
-from westward.slurm.files import SiteFiles, open_files
+from westward.slurm.files import open_files
 from westward.store.ledger import Job
 
-RECORD = "result.json"
-# a shared file system may show a file of another host this much later (NFS caches attributes for 3 s and more)
-VISIBLE_WITHIN_S = 5.0
 _NAMED = 10  # of many tasks that failed, so many are named
-
-
-def results_dir(key: str) -> Path:
-    """Where a job's outputs are kept on this host."""
-    return state_dir() / "results" / key
 
 
 def collect(job: Job, site: Site | None) -> JobResult:
@@ -38,41 +27,20 @@ def collect(job: Job, site: Site | None) -> JobResult:
     Raises:
         StorageError: nothing can be written here.
     """
-    files: dict[str, Path] = {}
-    away: Unreachable | None = None
-    problem = (
-        ""
-        if job.state is JobState.COMPLETED
-        else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
+    completed = job.state is JobState.COMPLETED
+    array = job.submission.array
+    tasks = [None] if array is None else Array.parse(array).task_ids
+    sites = {} if site is None else {job.site: site}
+    found = dict(zip(tasks, gather([Wanted(job, task, completed) for task in tasks], sites), strict=True))
+    ended = "" if completed else f"ended {job.state}{_exit(job)}{': ' + job.reason if job.reason else ''}"
+    return JobResult(
+        job.key,
+        job.state,
+        found[None].record if array is None else None,
+        {at_task(task, name): file for task, left in found.items() for name, file in left.files.items()},
+        ended or _problem({task: left.problem for task, left in found.items() if left.problem}),
+        next((left.away for left in found.values() if left.away is not None), None),
     )
-    deadline = time.monotonic() + (VISIBLE_WITHIN_S if not problem else 0.0)
-    with ExitStack() as opened:
-
-        @cache
-        def the_files() -> SiteFiles:
-            if site is None:
-                raise Unreachable(
-                    f"site '{job.site}' is no longer described here",
-                    "put its description back, or bring its lab up again",
-                )
-            return opened.enter_context(open_files(site))
-
-        def there() -> SiteFiles:
-            if away is not None:  # not each file of many waits for a site that does not answer
-                raise away
-            return the_files()
-
-        for name in promised(job):
-            try:
-                files[name] = fetched(job, there, name, deadline)
-            except FileNotFoundError:
-                problem = problem or f"it ended {job.state} but left no {name}"
-            except Unreachable as error:
-                away = away or error
-            except StorageError as error:
-                problem = problem or f"{name} could not be fetched: {error}"
-    record, wrong = _records(job, files)
-    return JobResult(job.key, job.state, record, files, problem or wrong, away)
 
 
 def copy_outputs(result: JobResult, target: Path, force: bool = False) -> list[Path]:
@@ -103,13 +71,6 @@ def copy_outputs(result: JobResult, target: Path, force: bool = False) -> list[P
     return list(wanted)
 
 
-def promised(job: Job) -> list[str]:
-    """The files that must be there at the end, relative to the job's directory; each task of an array has a directory of its own."""
-    if job.submission.array is None:
-        return list(job.outputs)
-    return [f"{task}/{name}" for task in Array.parse(job.submission.array).task_ids for name in job.outputs]
-
-
 @contextmanager
 def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes]]:
     """The job's output so far (stdout and stderr of its batch script), or that of one task of an array.
@@ -123,54 +84,17 @@ def open_log(job: Job, site: Site, task: int | None = None) -> Iterator[IO[bytes
         yield log
 
 
-def fetched(job: Job, there: Callable[[], SiteFiles], name: str, deadline: float) -> Path:
-    parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or parts[0] == "/":
-        raise StorageError(f"'{name}' is not a file under the job's directory")
-    target = results_dir(job.key).joinpath(*parts)
-    private_dir(target.parent)
-    while not target.exists():
-        try:
-            there().fetch(f"{job.submission.directory}/{name}", target)
-        except FileNotFoundError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.2)
-    return target
-
-
-def _records(job: Job, files: Mapping[str, Path]) -> tuple[Mapping[str, Any] | None, str]:
-    """The record of the job, and what is wrong with it; of an array none stands for all, and what is wrong with those of its tasks."""
-    if job.submission.array is None:
-        return read_record(files.get(RECORD))
-    wrong = {}
-    for task in Array.parse(job.submission.array).task_ids:
-        _, problem = read_record(files.get(f"{task}/{RECORD}"))
-        if problem:
-            wrong[task] = problem
-    if not wrong:
-        return None, ""
-    first, *others = wrong
+def _problem(problems: Mapping[int | None, str]) -> str:
+    """What is wrong with a job, by what is wrong with its tasks; None stands for one that is no array."""
+    if None in problems or not problems:
+        return problems.get(None, "")
+    first, *others = problems
     more = f" (and {len(others)} more of its tasks: {_few(others)})" if others else ""
-    return None, f"task {first}: {wrong[first]}{more}"
+    return f"task {first}: {problems[first]}{more}"
 
 
-def _few(tasks: Sequence[int]) -> str:
+def _few(tasks: Sequence[int | None]) -> str:
     return ", ".join(map(str, tasks[:_NAMED])) + (", ..." if len(tasks) > _NAMED else "")
-
-
-def read_record(file: Path | None) -> tuple[Mapping[str, Any] | None, str]:
-    """The parsed record and what is wrong with it, if anything: not JSON, or a benchmark that says it failed."""
-    if file is None:
-        return None, ""
-    try:
-        record = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        return None, f"{file.name} cannot be read: {error}"
-    if not isinstance(record, dict):
-        return None, f"{file.name} holds no record"
-    failed = record.get("status") != "ok"
-    return record, str(record.get("message") or "the benchmark says that it failed") if failed else ""
 
 
 def _exit(job: Job) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from westward.errors import Unreachable
-from westward.jobs.collect import VISIBLE_WITHIN_S
+from westward.jobs.gathering import VISIBLE_WITHIN_S
 from westward.jobs.lifecycle import Jobs
 from westward.jobs.logs import Log, Readable, stderr_path, stdout_path
 from westward.jobs.watching import MAY_COME_BACK

@@ -21,7 +21,7 @@ from typing import Any
 import westward
 from westward.directories import private_dir, write_private
 from westward.errors import StorageError, Unreachable
-from westward.jobs.collect import results_dir
+from westward.jobs.gathering import results_dir
 from westward.jobs.gitstate import git_state
 from westward.model.job import Array
 from westward.model.site import Site
