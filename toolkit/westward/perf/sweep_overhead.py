@@ -11,8 +11,8 @@ queued_s: from the command to the moment at which the cluster's queue holds the 
 free_s: from the command to the user's next prompt. None where the command was still there when the queue was full, and stayed for
     STAYS_S more: it waits for the jobs' ends.
 
-composing_s: what Hydra itself takes to compose so many points, by the interpreter of this host and by that of the controller, which may differ:
-    both launchers pay it, each at its own place.
+composing_s: what Hydra itself takes to compose so many points one by one, by the interpreter of this host and by that of the controller,
+    which may differ. submitit's launcher pays it; ours composes once what the points have in common.
 
 A ratio is the middle one of the rounds' own ratios; every second round goes backwards.
 """
