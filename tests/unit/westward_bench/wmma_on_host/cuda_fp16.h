@@ -1,0 +1,3 @@
+#pragma once
+#include "mma.h"
+typedef Bfloat16 __half;
