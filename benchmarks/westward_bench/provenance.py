@@ -13,7 +13,7 @@ from pathlib import Path
 
 from westward_bench.record import Provenance
 
-PACKAGES = ("numpy", "numba", "mpi4py", "threadpoolctl")
+PACKAGES = ("numpy", "numba", "mpi4py", "threadpoolctl", "cupy-cuda12x", "numba-cuda")
 
 
 def utc_now() -> str:

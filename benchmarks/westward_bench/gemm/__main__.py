@@ -11,6 +11,9 @@ import numba
 
 from westward_bench import provenance
 from westward_bench.arguments import OneLineParser, add_output_options, non_negative_int, parse_threads, positive_int
+from westward_bench.gemm.cuda import command as on_gpu
+from westward_bench.gemm.cuda.measure import DTYPES as GPU_DTYPES
+from westward_bench.gemm.emit import SCALARS
 from westward_bench.gemm.measure import COLUMNS, EVEN, RATE_METHOD, SETTLE_S, Blas, Plan, Result, measure, metrics_of
 from westward_bench.gemm.product import Gemm
 from westward_bench.gemm.tiling import host_vector_unit
@@ -32,7 +35,11 @@ The two kernels are timed in turn, every other round in reverse order; with seve
 pause of {SETTLE_S} s, because OpenBLAS's threads spin for a while after their work. Compile time is reported apart.
 OpenBLAS chooses its kernel by the CPU unless OPENBLAS_CORETYPE is set; the record says which it chose.
 
-exit codes: 0 measured and right; 1 wrong elements, or the record could not be written; 2 bad usage
+On a GPU (--device cuda) the other kernel is cuBLAS, without TF32; "westward" is a Numba-CUDA kernel for f32 and one for tensor cores for
+f16 and bf16. A and B are drawn anew and the L2 is flushed before each call, and some rows of C are checked. Without a GPU the table is
+of what was not run, without figures, and the exit code is 1.
+
+exit codes: 0 measured and right; 1 wrong elements, no GPU for --device cuda, or the record could not be written; 2 bad usage
 """
 
 
@@ -48,9 +55,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--size", type=positive_int, nargs="+", default=[1024], metavar="N", help="matrix sizes (default: 1024)"
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what multiplies (default: cpu)")
     parser.add_argument(
-        "--dtype", choices=["f64", "f32"], nargs="+", default=["f64"], help="element types (default: f64)"
-    )
+        "--dtype", choices=["f64", "f32", "f16", "bf16"], nargs="+",
+        help="element types: f64 (default) and f32 on the CPU; f32 (default), f16 and bf16 on a GPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--search-s", type=non_negative_int, default=0, metavar="SECONDS",
+        help="on a GPU, for each element type: look for so long for the shape that cuBLAS multiplies fastest, and measure that too",
+    )  # fmt: skip
     parser.add_argument("--repeats", type=positive_int, default=5, help="timed products of each kernel (default: 5)")
     parser.add_argument(
         "--warmup", type=non_negative_int, default=1, help="untimed products of each kernel (default: 1)"
@@ -63,7 +76,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the process with code 2 and one line if they are not right."""
-    return parse_threads(build_parser(), arguments, numba.get_num_threads())
+    parser = build_parser()
+    options = parse_threads(parser, arguments, numba.get_num_threads())
+    known = GPU_DTYPES if options.device == "cuda" else tuple(SCALARS)
+    options.dtype = options.dtype or ["f32" if options.device == "cuda" else "f64"]
+    for name in options.dtype:
+        if name not in known:
+            parser.error(
+                f"argument --dtype: invalid choice: {name!r} (on --device {options.device} choose from {', '.join(known)})"
+            )
+    if options.search_s and options.device != "cuda":
+        parser.error("argument --search-s: expected --device cuda beside it")
+    return options
 
 
 def parameters_of(options: argparse.Namespace, gemms: Sequence[Gemm], blas: Blas) -> dict[str, Parameter]:
@@ -113,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     options = parse(arguments)
     remove_earlier(options.output)
-    return deliver(run(options), options.output, options.json)
+    record = on_gpu.run(options) if options.device == "cuda" else run(options)
+    return deliver(record, options.output, options.json)
 
 
 if __name__ == "__main__":

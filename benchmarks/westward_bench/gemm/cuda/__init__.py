@@ -3,4 +3,5 @@
 - ``simt``: the Numba-CUDA kernel; NUMBA_ENABLE_CUDASIM=1 runs it without a GPU
 - ``loads``: reads of four neighbours in one instruction
 - ``tensorcore.cu``: the tensor-core kernel, by WMMA
+- ``measure``, ``command``: the benchmark, and what ``--device cuda`` does
 """
