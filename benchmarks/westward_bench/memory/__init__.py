@@ -5,5 +5,6 @@ Performance Computers", IEEE TCCA Newsletter, December 1995).
 
 - ``kernels``: the loops, what each reads and writes, and what it must leave
 - ``measure``: timing and verification
+- ``cuda``: the memory of GPUs, and the way to it
 - ``__main__``: the command line
 """

@@ -18,6 +18,7 @@ from westward_bench.arguments import (
     parse_threads,
     positive_int,
 )
+from westward_bench.memory import cuda as on_gpu
 from westward_bench.memory.kernels import KERNELS
 from westward_bench.memory.measure import COLUMNS, DTYPES, RATE_METHOD, Result, measure, metrics_of, verification_of
 from westward_bench.output import Progress, deliver, remove_earlier
@@ -32,7 +33,10 @@ columns:
 The loops are timed in turn, every other round in reverse order. Each thread has written first the pages that it works on. Without
 streaming stores a processor also reads what it is about to write, which is not counted: the wires carry up to 1.5 times as much.
 
-exit codes: 0 measured and right; 1 wrong elements, or the record could not be written; 2 bad usage
+On GPUs (--device cuda): copy and triad in the memory of every GPU of the node, and copies between host and device, from pinned and from
+pageable memory. "slow": {on_gpu.SLOW_METHOD}. Without a GPU the table has no figures, and the exit code is 1.
+
+exit codes: 0 measured and right; 1 wrong elements, no GPU for --device cuda, or the record could not be written; 2 bad usage
 """
 
 
@@ -44,9 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
         description="Times and verifies STREAM's four loops over arrays in main memory, with Numba on several threads:\n"
         "  srun -n1 -c8 python3 -m westward_bench.memory --array 512M --threads 8 --output r.json",
     )  # fmt: skip
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="whose memory (default: cpu)")
     parser.add_argument(
-        "--kernel", choices=list(KERNELS), nargs="+", default=list(KERNELS), metavar="LOOP",
-        help=f"loops: {', '.join(KERNELS)} (default: all)",
+        "--kernel", choices=list(KERNELS), nargs="+", metavar="LOOP",
+        help=f"loops on the CPU: {', '.join(KERNELS)} (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--array", type=message_bytes, default=2**28, metavar="SIZE", help="bytes of one array, e.g. 256M (default)"
@@ -61,7 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends the process with code 2 and one line if they are not right."""
-    return parse_threads(build_parser(), arguments, numba.get_num_threads())
+    parser = build_parser()
+    options = parse_threads(parser, arguments, numba.get_num_threads())
+    if options.kernel and options.device == "cuda":
+        parser.error("argument --kernel: expected --device cpu beside it; on GPUs every test runs")
+    options.kernel = options.kernel or list(KERNELS)
+    return options
 
 
 def run(options: argparse.Namespace) -> Record:
@@ -97,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the benchmark; returns the exit code."""
     options = parse(arguments)
     remove_earlier(options.output)
-    return deliver(run(options), options.output, options.json)
+    record = on_gpu.run(options) if options.device == "cuda" else run(options)
+    return deliver(record, options.output, options.json)
 
 
 if __name__ == "__main__":

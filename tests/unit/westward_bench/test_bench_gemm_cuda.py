@@ -21,7 +21,7 @@ from westward_bench.record import Record
 
 HERE = Path(__file__).parent
 CASES = [
-    (33, 20, 24, 1, 0, False), (17, 19, 13, 2, -1, False), (16, 16, 8, 1, 0, False), (1, 1, 1, 1, 0, False), (40, 36, 7, 1, 3, False),
+    (33, 20, 24, 1, 0, False), (17, 19, 13, 2, -1, False), (16, 16, 8, 1, 0, False), (1, 1, 1, 1, 0, False), (40, 36, 7, 1, 3, False), (18, 6, 10, 1, 0, False),
     (5, 6, 0, 1, 0, False), (5, 6, 0, 1, 2, False), (0, 4, 3, 1, 0, False), (30, 4, 9, 0, 1, False), (130, 5, 9, 1, 0, True), (9, 132, 20, -1, 1, True),
 ]  # fmt: skip
 """m, n, k, alpha, beta, and whether the tile is the benchmark's own: shapes that are read four at a time, and ones that cannot be."""
