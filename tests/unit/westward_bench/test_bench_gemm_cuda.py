@@ -43,13 +43,13 @@ def test_tiles_that_threads_cannot_share_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def on_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tensor-core kernel's source as a program of the host, whose fragments are plain matrices."""
+    """The tensor-core kernel's source as a program of the host, whose fragments are plain matrices, and which stops at a read beyond one."""
     if not shutil.which("g++"):
         pytest.skip("no g++ here to compile tensorcore.cu with")
     program = tmp_path_factory.mktemp("wmma") / "product"
     source = Path(cuda.__file__).with_name("tensorcore.cu")
     subprocess.run(
-        ["g++", "-std=c++20", "-O1", "-pthread", "-w", f"-I{HERE / 'wmma_on_host'}", f'-DTENSORCORE_CU="{source}"',
+        ["g++", "-std=c++20", "-O1", "-fsanitize=address", "-pthread", "-w", f"-I{HERE / 'wmma_on_host'}", f'-DTENSORCORE_CU="{source}"',
          str(HERE / "wmma_on_host" / "main.cpp"), "-o", str(program)],
         check=True,
     )  # fmt: skip
