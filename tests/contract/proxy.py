@@ -48,7 +48,7 @@ class Proxy:
     """Listens on a loopback port of its own, in a thread of its own.
 
     Args:
-        rates: by kind of request, the share of them that is broken; each fault is as likely as any other.
+        rates: by kind of request, the share of them that is broken, by each fault as often as by any other.
         late_s: how long a late request is kept.
 
     Attributes:
@@ -59,6 +59,7 @@ class Proxy:
     def __init__(self, upstream: tuple[str, int], rates: Mapping[str, float], seed: int, late_s: float) -> None:
         self.upstream, self.rates, self.late_s = upstream, dict(rates), late_s
         self.random = random.Random(seed)
+        self._packs: dict[str, list[str]] = {}
         self.broken: Counter[tuple[str, str]] = Counter()
         self.passed: Counter[str] = Counter()
         self.too_late: Counter[str] = Counter()
@@ -97,6 +98,13 @@ class Proxy:
                     break
         writer.close()
 
+    def _next_fault(self, kind: str) -> str:
+        """From a shuffled pack of all of them for each kind of request, so that none waits long for its turn."""
+        pack = self._packs.setdefault(kind, [])
+        if not pack:
+            pack += self.random.sample(list(FAULTS), len(FAULTS))
+        return pack.pop()
+
     async def _one(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Deal with one request; whether its connection lives on."""
         kind = request.kind
@@ -105,7 +113,7 @@ class Proxy:
             writer.write(await self._deliver(request))
             await writer.drain()
             return True
-        fault = self.random.choice(list(FAULTS))
+        fault = self._next_fault(kind)
         self.broken[kind, fault] += 1
         if fault == "late":
             self.on_the_way += 1

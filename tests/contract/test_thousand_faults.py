@@ -23,6 +23,8 @@ from westward.store.ledger import OPEN, Ledger, Phase
 
 pytestmark = pytest.mark.lab
 
+# among so many jobs everything that can go wrong has gone wrong at least once; with fewer that is left to chance
+MANY = 1000
 RATES = {"submit": 0.12, "change": 0.08, "look": 0.04}
 LATE_S = 12.0
 WITHIN_S = 600.0
@@ -129,7 +131,7 @@ def broken_road(clusters: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield proxy
 
 
-@pytest.mark.parametrize("jobs", [150, pytest.param(1000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("jobs", [150, pytest.param(MANY, marks=pytest.mark.full)])
 def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, tmp_path: Path, jobs: int):
     ledger, programs = Ledger(), Programs(tmp_path)
     before, _, _ = judge(clusters)
@@ -159,14 +161,17 @@ def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, t
         f"delivered too late: {dict(broken_road.too_late)}; deaths: {dict(deaths)}"
     )
     assert set(broken) == set(FAULTS), broken
-    met = [fault for fault in FAULTS if broken_road.broken["submit", fault]]
-    assert len(met) == len(FAULTS) or (jobs < 1000 and len(met) > len(FAULTS) // 2), broken_road.broken
-    assert broken_road.too_late["submit"] > 0, "no client had given up when its request was delivered"
-    assert set(deaths) >= {f"submitter {step}" for step in STEPS} | {f"agent {step}" for step in AGENT_STEPS}, deaths
+    assert all(broken_road.broken["submit", fault] for fault in FAULTS), broken_road.broken
+    assert deaths, "nobody died"
+    if jobs >= MANY:
+        assert broken_road.too_late["submit"] > 0, "no client had given up when its request was delivered"
+        assert set(deaths) >= {f"submitter {step}" for step in STEPS} | {f"agent {step}" for step in AGENT_STEPS}, (
+            deaths
+        )
 
     asked = {job.submission.name: job for job in ledger.jobs()}
     twice = sum(job.attempts > 1 for job in asked.values())
-    assert twice > 0, "no submission was ever repeated"
+    assert twice > 0 or jobs < MANY, "no submission was ever repeated"
     ledger.close()
     for file in (tmp_path / "state").glob("ledger.sqlite*"):
         file.unlink()
@@ -185,7 +190,7 @@ def test_none_is_lost_and_none_starts_twice(clusters: Lab, broken_road: Proxy, t
         f"{len(wanted)} accepted, {len(asked) - len(wanted)} told as not submitted, {twice} sent more than once, "
         f"{twins} with a twin that never started"
     )
-    assert twins > 0, "no twin ever came"
+    assert twins > 0 or jobs < MANY, "no twin ever came"
     assert (lost, doubled, unasked) == ([], [], [])
     assert not still_there & set(asked), "a twin is left in the queue"
 
