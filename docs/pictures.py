@@ -1,6 +1,6 @@
 """Makes the pictures of README.md from what the commands really print: `./run pictures`, with the lab up and the demo run.
 
-The decision table is what `westward plan allreduce nodes=2` prints; the report is a screenshot of report.html by Chromium.
+The table and the lines below it are what `westward plan allreduce nodes=2` prints before the script; the report is a screenshot of report.html by Chromium.
 """
 
 from __future__ import annotations
@@ -15,23 +15,30 @@ from pathlib import Path
 from rich.console import Console
 
 from westward import process
+from westward.catalogue.load import load_catalogue
 from westward.cli import show
 from westward.cli.bench import report
-from westward.cli.submit import plan
+from westward.cli.plan import foresight_lines
 from westward.errors import Unreachable
+from westward.federation.deciding import decide
+from westward.federation.foresight import foresee
+from westward.federation.router import chosen_offer
+from westward.store.ledger import Ledger
 
 HERE = Path(__file__).parent / "pictures"
 
 
 def decision_table(target: Path) -> None:
     """The plan as SVG, without fonts from the network."""
-    printed, show.out = (
-        show.out,
-        Console(record=True, file=io.StringIO(), width=144, force_terminal=True, highlight=False),
-    )
-    plan("allreduce", ["nodes=2"])
-    svg = show.out.export_svg(title="westward plan allreduce nodes=2")
-    show.out = printed
+    catalogue = load_catalogue()
+    composed, decision = decide("allreduce", ["nodes=2"], None, catalogue)
+    offer = chosen_offer(decision)
+    foreseen = foresee(composed.spec, decision, offer, catalogue, Ledger().starts(offer.site))
+    out = Console(record=True, file=io.StringIO(), width=144, force_terminal=True, highlight=False)
+    out.print(show.decision_table(decision, composed.spec.name))
+    for line in foresight_lines(foreseen, decision):
+        out.print(line, markup=False)
+    svg = out.export_svg(title="westward plan allreduce nodes=2")
     target.write_text(re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL))
 
 
